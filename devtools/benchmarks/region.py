@@ -11,6 +11,7 @@ import yaml
 
 from devtools.benchmarks.router.load import bench_users, user_uploads
 from devtools.stack import Stack, settings_overlay
+from devtools.stack.starting import start_services
 from devtools.subprocesses import python_module
 from devtools.workers import WorkerPool
 from notify_streams.admin.bootstrap import bootstrap_region
@@ -33,7 +34,7 @@ async def local_region(folder: Path, partitions: int | None = None) -> AsyncIter
     """
     stack = Stack(folder, environment={})
     try:
-        await asyncio.to_thread(stack.up, [REGION], 1)
+        await start_services(stack, [REGION], 1)
         file = stack.settings_file(REGION)
         if partitions is not None:
             settings_overlay.write(file, yaml.safe_load(file.read_text()) | {"partitions": partitions})

@@ -15,6 +15,7 @@ from rich.console import Console
 from devtools.demo.sample_users import sample_users, signup_records
 from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
+from devtools.stack.starting import start_services
 from devtools.workers import WorkerPool
 from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
@@ -54,19 +55,26 @@ class ChaosEnvironment:
         self._users: list[SampleUser] = []
 
     async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._closing.aclose()
+
+    async def _start(self) -> None:
         self.report("starting services")
         self._closing.push_async_callback(asyncio.to_thread, self.stack.down, [REGION], True)
-        await asyncio.to_thread(self.stack.up, [REGION], self._members)
+        await start_services(self.stack, [REGION], self._members)
         self.settings = load_settings(REGION, environ={}, overlay=self.stack.settings_file(REGION))
         await bootstrap_region(self.settings)
         self._closing.push_async_callback(self.pool.stop_all)
         console = Console(stderr=True, quiet=True)
         self._watcher = await self._closing.enter_async_context(RegionWatcher([self.settings], console))
         self._producer = await self._closing.enter_async_context(TriggerProducer(self.settings))
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._closing.aclose()
 
     async def sign_up_users(self, count: int) -> list[str]:
         """Returns the user ids when the users can get notifications. The registry and router workers must run."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 
@@ -84,7 +85,13 @@ def demo(
     if unknown := [channel for channel in used if channel not in CHANNELS]:
         raise Refused(f"unknown channel {', '.join(unknown)}; known are {', '.join(CHANNELS)}")
     plan = DemoPlan(names, people, triggers, rate, seed, stay, outage, away, failover, used, secure)
-    result = run(Demo(plan, console).run())
+    here = Demo(plan, console)
+    try:
+        result = run(here.run())
+    except asyncio.CancelledError:
+        if here.is_interrupted:
+            raise KeyboardInterrupt from None
+        raise
     if as_json:
         print_result(True, result.as_json(), [])
     else:

@@ -28,6 +28,7 @@ from devtools.demo.sample_users import choice_records, sample_users, signup_reco
 from devtools.demo.traffic import triggers
 from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
+from devtools.stack.starting import start_services
 from devtools.supervisor import Supervisor
 from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
@@ -97,12 +98,15 @@ class Demo:
         self._sent: dict[str, SentTrigger] = {}
         self._outage: RegionOutage | None = None
         self._stop = asyncio.Event()
+        #: A signal has cancelled `run`.
+        self.is_interrupted = False
         self._supervisors: dict[str, Supervisor] = {}
 
     async def run(self) -> DemoResult:
         """Stops what it started, also after an error.
 
         Raises:
+            CancelledError: by a signal (`is_interrupted`); all is stopped.
             NotifyError: a step failed or made no progress.
             StackFailed: a service did not start.
         """
@@ -138,7 +142,7 @@ class Demo:
         before = set(self._stack.regions)
         if new := [name for name in names if name not in before]:
             closing.push_async_callback(asyncio.to_thread, self._stack.down, new)
-        await asyncio.to_thread(self._stack.up, names, secure=self._plan.secure)
+        await start_services(self._stack, names, secure=self._plan.secure)
         regions = [load_settings(name, overlay=self._stack.settings_file(name)) for name in names]
         await asyncio.gather(*(bootstrap_region(settings) for settings in regions))
         self._end_step("services")
@@ -247,6 +251,7 @@ class Demo:
         if self._plan.stay and "audit" in self._seconds:
             self._stop.set()
         elif task is not None:
+            self.is_interrupted = True
             task.cancel()
 
     def _print(self, line: str) -> None:

@@ -13,6 +13,7 @@ from devtools.demo.wait import RegionWatcher
 from devtools.faults import worker_with_faults
 from devtools.faults.clock import SteppedClock
 from devtools.faults.load import SteadyLoad, people, sign_up
+from devtools.stack.starting import start_services
 from devtools.workers import WorkerPool
 from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
@@ -93,7 +94,7 @@ class FaultRegion:
         regions = [HERE, AWAY] if self._linked else [HERE]
         self._report(f"starting the services of {' and '.join(regions)}")
         self._closing.push_async_callback(asyncio.to_thread, self.stack.down, regions, True)
-        await asyncio.to_thread(self.stack.up, regions)
+        await start_services(self.stack, regions)
         every = [load_settings(name, environ=self.environ, overlay=self.stack.settings_file(name)) for name in regions]
         for settings in every:
             await bootstrap_region(settings)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from devtools.stack import Stack
 from devtools.stack.maven import missing
 from devtools.stack.paths import cache_folder
 from devtools.stack.ports import is_free
-from devtools.subprocesses import python_module
+from devtools.subprocesses import python_module, running
 from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.roles import ROLES
 from tests.e2e.processes import Done, environ_of, run_to_end
@@ -85,6 +87,18 @@ async def test_progress_goes_to_stderr_and_there_is_no_escape_sequence_without_a
     assert json.loads(done.out)
     assert "triggers processed" in done.err
     assert "\x1b" not in done.out + done.err
+
+
+async def test_ctrl_c_stops_what_it_has_started_and_prints_no_stack() -> None:
+    async with own_stack("demo-stopped") as stack:
+        command = python_module("notify_streams.cli", "demo", "--exit")
+        async with running(command, env=environ_of(stack), stderr=asyncio.subprocess.STDOUT) as process:
+            assert process.stdout is not None
+            assert await asyncio.wait_for(process.stdout.readline(), 60) == b"starting the services of us\n"
+            process.send_signal(signal.SIGINT)
+            out, _ = await asyncio.wait_for(process.communicate(), 180)
+        assert (process.returncode, out.decode().split()) == (1, ["Aborted!"])
+        assert [service.name for service in stack.region("us").services if service.process.pid is not None] == []
 
 
 def _files(folder: Path) -> dict[str, int]:
