@@ -16,6 +16,7 @@ from devtools.supervisor import Supervisor
 from notify_streams import tasks
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.app import web_port
+from notify_streams.cli.output import stop_signals
 from notify_streams.roles import VIEWS
 from notify_streams.settings_folder import config_folder, local_overlay
 
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 
 
 async def run_workers(settings: Settings, roles: Sequence[str]) -> None:
-    """Returns after SIGTERM or SIGINT, when all workers have ended.
+    """Returns after SIGTERM, SIGHUP or SIGINT, when all workers have ended.
 
     Raises:
         Refused: one of the roles runs here already.
         StoreUnavailable: a service does not answer.
     """
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (*stop_signals(), signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     console = Console(stderr=True)
 

@@ -34,6 +34,7 @@ from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer, owner_of
 from notify_streams.app import web_port
+from notify_streams.cli.output import stop_signals
 from notify_streams.preferences.categories import configured_categories
 from notify_streams.roles import CHANNEL_ROLES, CHANNELS, ROLES, VIEWS, channel_of
 from notify_streams.settings import Settings, load_settings
@@ -110,7 +111,7 @@ class Demo:
             NotifyError: a step failed or made no progress.
             StackFailed: a service did not start.
         """
-        for name in (signal.SIGTERM, signal.SIGINT):
+        for name in (*stop_signals(), signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, self._interrupt, asyncio.current_task())
         async with AsyncExitStack() as closing:
             regions = await self._start(closing)

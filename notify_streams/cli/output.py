@@ -76,8 +76,14 @@ def run(work: Coroutine[Any, Any, Result], *regions: Settings) -> Result:
     return run_async(_run(work, regions))
 
 
+def stop_signals() -> list[signal.Signals]:
+    """SIGTERM, and SIGHUP of a terminal that is closed: not where it is ignored, as below `nohup`."""
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM] if is_ignored else [signal.SIGTERM, signal.SIGHUP]
+
+
 def run_async(work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`. SIGTERM cancels `work` and no other task, so that it stops what it has started.
+    """The result of `work`. SIGTERM and SIGHUP cancel `work` and no other task, so that it stops what it has started.
 
     As Ctrl-C, but also where that is ignored, as in the background jobs of a script.
 
@@ -97,7 +103,8 @@ def run_async(work: Coroutine[Any, Any, Result]) -> Result:
             cancel()
 
         if threading.current_thread() is threading.main_thread():
-            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+            for number in stop_signals():
+                asyncio.get_running_loop().add_signal_handler(number, stop)
         return await work
 
     try:

@@ -1,4 +1,4 @@
-"""SIGTERM ends a verb as Ctrl-C does: what it has started is stopped, by tasks that go on until then."""
+"""SIGTERM and SIGHUP end a verb as Ctrl-C does: what it has started is stopped, by tasks that go on until then."""
 
 import signal
 import subprocess
@@ -21,7 +21,7 @@ def verb() -> None:
     async def run() -> None:
         asked = asyncio.Event()
         stopping = asyncio.create_task(stop(asked))
-        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), SENT)
         try:
             await asyncio.sleep(60)
         finally:
@@ -36,9 +36,17 @@ main(["chaos"])
 """
 
 
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("ctrl_c", [signal.SIG_DFL, signal.SIG_IGN])
-def test_sigterm_ends_a_verb_as_ctrl_c_does(ctrl_c: signal.Handlers) -> None:
-    """Also where Ctrl-C is ignored, as in the background jobs of a script."""
-    script = f"import signal; signal.signal(signal.SIGINT, signal.{ctrl_c.name})\n{SCRIPT}"
+def test_a_signal_ends_a_verb_as_ctrl_c_does(ctrl_c: signal.Handlers, sent: signal.Signals) -> None:
+    """Also where Ctrl-C is ignored, as in the background jobs of a script. A terminal that is closed sends SIGHUP."""
+    script = f"import signal; SENT = signal.{sent.name}; signal.signal(signal.SIGINT, signal.{ctrl_c.name})\n{SCRIPT}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (1, "stopped what it had started\n"), done.stderr
+
+
+def test_a_verb_below_nohup_goes_on_when_the_terminal_is_closed() -> None:
+    script = SCRIPT.replace("await asyncio.sleep(60)", "await asyncio.sleep(0.1)\n            print('went on')")
+    script = f"import signal; SENT = signal.SIGHUP; signal.signal(SENT, signal.SIG_IGN)\n{script}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "went on\nstopped what it had started\n"), done.stderr
