@@ -61,8 +61,8 @@ async def plan(settings: Settings, categories: Categories, options: Options) -> 
     async with connected(settings, categories) as region, TopicReader(settings) as topics:
         log = MaintenanceLog(region.shards, settings.outbox.transaction_timeout_s)
         one = await log.under_way()
-        kafka = options.kafka if one is None else one.options.get("kafka", options.kafka)
-        situation = await read_situation(settings, region.shards, topics, kafka, options.since)
+        begun = None if one is None or one.verb != RESTORE else one.options
+        situation = await read_situation(settings, region.shards, topics, options.kafka, options.since, begun)
         return {
             "plan": situation.summary("" if one is None else one.id),
             "findings": situation.findings,
@@ -94,7 +94,7 @@ async def apply(
                 raise Refused("; ".join(situation.findings))
             if since is not None and situation.is_new:
                 raise Refused("--since is for a Kafka that was kept: a new one has no record of before")
-            decided = {"kafka": "new" if situation.is_new else "kept", "since": since, "erased": len(logged)}
+            decided = situation.options() | {"since": since, "erased": len(logged)}
             # First this, then the look for workers: one that starts in between waits.
             one = await log.begin(RESTORE, decided)
             if running := await running_workers(settings, region.preferences.redis):
@@ -109,9 +109,7 @@ async def apply(
                     f"erasure log, not {len(logged)}: give the same --erased"
                 )
             report(f"going on with the restore of {one.began_at:%Y-%m-%d %H:%M:%S} UTC")
-            situation = await read_situation(
-                settings, region.shards, topics, one.options["kafka"], one.options["since"]
-            )
+            situation = await read_situation(settings, region.shards, topics, "auto", None, one.options)
         for name, step in _steps(settings, region, topics, situation, one, logged, options.without).items():
             if name in one.done:
                 continue

@@ -16,7 +16,7 @@ from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.topics import USER_SIGNUPS, trigger_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -90,6 +90,10 @@ class Situation:
         """From when on records without a ledger are read again."""
         return (self.oldest_backup or datetime(1970, 1, 2, tzinfo=UTC)) - BACKLOG
 
+    def options(self) -> Document:
+        """What a restore keeps of it from its beginning on, for `read_situation`: the ledgers that it reopens tell its own time."""
+        return {"kafka": "new" if self.is_new else "kept", "backups": self.backups}
+
     def summary(self, restore: str = "") -> Document:
         """Numbers for the operator, by role."""
         unread: dict[str, int] = {}
@@ -110,21 +114,29 @@ class Situation:
 
 
 async def read_situation(
-    settings: Settings, shards: Shards, topics: TopicReader, kafka: str, since: datetime | None
+    settings: Settings,
+    shards: Shards,
+    topics: TopicReader,
+    kafka: str,
+    since: datetime | None,
+    begun: Mapping[str, Any] | None = None,
 ) -> Situation:
     """The region as it is.
 
     Args:
         kafka: kept, new, or auto: kept if a consumer group of this system has committed offsets.
+        begun: the options of the restore that is under way, if one is: `kafka` and `since` are those of it.
 
     Raises:
         RetryLater: a service does not answer.
     """
+    if begun is not None:
+        kafka, since = begun.get("kafka", kafka), begun.get("since")
     timeout_s = settings.outbox.transaction_timeout_s
     names = (*trigger_topics(settings), USER_SIGNUPS, *CHANNEL_ROLES)
     extents = await topics.extents(names)
     ledgers: dict[tuple[str, str, int], Any] = {}
-    backups = []
+    backups: list[datetime | None] = []
     rows = timers = 0
     for shard in range(len(shards)):
         here = {"bucket": {"$in": shards.buckets(shard)}}
@@ -139,6 +151,8 @@ async def read_situation(
             if (one["topic"], one["partition"]) in extents
         }
         backups.append(max((time for one in found if (time := _moved_at(one)) is not None), default=None))
+    if begun is not None:
+        backups = backups_of(begun, len(shards))
     commits = [
         await committed_offsets(settings.kafka_connection(), settings.region, role, _GROUPS_S)
         for role in (*LANES, "registry")
@@ -161,6 +175,11 @@ async def running_workers(settings: Settings, redis: Redis) -> list[str]:
     if not running and await RedisHeartbeat(redis, settings.region).others_run():
         running.append(f"{VIEWS} or {WEBHOOKS}")
     return running
+
+
+def backups_of(begun: Mapping[str, Any], shards: int) -> list[datetime | None]:
+    """`Situation.backups` as they were when the restore with these options began; unknown if an earlier release began it."""
+    return list(begun.get("backups") or [None] * shards)
 
 
 def _moved_at(ledger: Document) -> datetime | None:

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from notify_streams.admin.audit.snapshot import Extent
 from notify_streams.admin.restore.books import Books
-from notify_streams.admin.restore.situation import Situation
+from notify_streams.admin.restore.situation import Situation, read_situation
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token, delivery_sums_close
 from notify_streams.delivery.timers import new_timer
@@ -22,8 +22,9 @@ from notify_streams.retry import failing_calls
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.maintenance import MaintenanceLog, wait_for_maintenance
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, SEALED_SUMS, TIMERS
-from notify_streams.topics import trigger_topics
+from notify_streams.topics import USER_SIGNUPS, trigger_topics
 from tests.builders import an_outcome
+from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, ROLE, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
@@ -127,6 +128,34 @@ async def test_a_kept_kafka_the_positions_stay_and_nothing_is_lost(bench: Bench)
     assert owned.restored is not None
     assert owned.restored.again[SOURCE[0]] == (3, 9) and set(owned.restored.again) == {*trigger_topics(bench.settings)}
     assert await bench.all_of(ATTEMPTS) == []
+
+
+async def test_a_restore_that_goes_on_reads_again_from_the_backup_on(
+    bench_of: OpenBench, kafka_bootstrap: str, mongo_shards: list[str]
+) -> None:
+    """The steps after `positions` need the time of the backup, which the ledgers have no more then: opt-outs are read again from it on."""
+    bench = await bench_of(kafka=kafka_bootstrap, region="restored", shards=(mongo_shards[0],))
+    await a_backup(bench)
+    _, topics, _ = await a_restore(bench, is_new=False, end=9)
+
+    async def situation(begun: Mapping[str, Any] | None = None) -> Situation:
+        places = Topics({(topic, EVEN): Extent(0, 9) for topic in (*ledger_topics, *CHANNEL_ROLES)})
+        return await read_situation(bench.settings, bench.shards, places, "kept", None, begun)  # type: ignore[arg-type]
+
+    ledger_topics = (*trigger_topics(bench.settings), USER_SIGNUPS)
+    before = await situation()
+    log = MaintenanceLog(bench.shards, TIMEOUT_S)
+    one = await log.begin("restore apply", before.options())
+    await Books(bench.settings, bench.shards, bench.broker, before).positions(one, topics)  # type: ignore[arg-type]
+
+    killed = await log.under_way()
+    assert killed is not None
+    after = await situation(killed.options)
+    assert before.oldest_backup is not None and after.reread_from() == before.reread_from()
+    assert (after.is_new, after.backups) == (before.is_new, before.backups)
+    # An earlier release has not kept it: then everything is read again.
+    of_before = await situation({"kafka": "kept", "since": None})
+    assert of_before.oldest_backup is None and of_before.reread_from() < before.reread_from()
 
 
 async def test_a_worker_that_starts_waits_for_the_end_of_a_restore(bench: Bench) -> None:
