@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.errors import Refused, RetryLater, StoreUnavailable
 from notify_streams.retry import RetryPolicy
 from notify_streams.stores.mongo_errors import mongo_call
 
@@ -64,11 +64,20 @@ class MaintenanceLog:
         )
 
     async def begin(self, verb: str, options: Document) -> Maintenance:
-        """Begin one. Workers that start from now on wait."""
+        """Begin one. Workers that start from now on wait.
+
+        Raises:
+            Refused: another command has begun one since `under_way`.
+        """
         one = Maintenance(secrets.token_hex(8), verb, datetime.now(UTC), options)
         stored = {"_id": one.id, "verb": verb, "began_at": one.began_at, "options": options, "done": [], "found": {}}
         with mongo_call("begin maintenance", self._timeout_s):
             await self._collection().insert_one(stored)
+            # Of two that begin at the same time, at least one sees the other.
+            other = await self._collection().find_one(_UNFINISHED | {"_id": {"$ne": one.id}})
+        if other is not None:
+            await self.withdraw(one)
+            raise Refused(f"another `notify-streams {other['verb']}` has begun at the same time: run one of them alone")
         return one
 
     async def step_done(self, one: Maintenance, step: str, found: Any) -> None:

@@ -16,6 +16,7 @@ from notify_streams.admin.restore.situation import Situation, read_situation
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token, delivery_sums_close
 from notify_streams.delivery.timers import new_timer
+from notify_streams.errors import Refused
 from notify_streams.failpoints import FailpointReached, armed
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.retry import failing_calls
@@ -156,6 +157,20 @@ async def test_a_restore_that_goes_on_reads_again_from_the_backup_on(
     # An earlier release has not kept it: then everything is read again.
     of_before = await situation({"kafka": "kept", "since": None})
     assert of_before.oldest_backup is None and of_before.reread_from() < before.reread_from()
+
+
+async def test_of_two_operators_who_begin_a_restore_at_the_same_time_one_at_most_does(bench: Bench) -> None:
+    """Each would reopen the ledgers, and move `first_offset` twice."""
+    log = MaintenanceLog(bench.shards, TIMEOUT_S)
+    begun = await asyncio.gather(*(log.begin("restore apply", {}) for _ in range(4)), return_exceptions=True)
+    assert sum(not isinstance(one, Refused) for one in begun) <= 1
+    if (left := await log.under_way()) is not None:
+        await log.withdraw(left)
+    one = await log.begin("restore apply", {})
+    with pytest.raises(Refused, match="another `notify-streams restore apply` has begun"):
+        await log.begin("restore apply", {})
+    left = await log.under_way()
+    assert left is not None and left.id == one.id
 
 
 async def test_a_worker_that_starts_waits_for_the_end_of_a_restore(bench: Bench) -> None:
