@@ -34,6 +34,7 @@ from notify_streams.admin.growth.preconditions import (
 )
 from notify_streams.admin.growth.timers import TimerSplit, open_new_ledgers
 from notify_streams.admin.shards.move import WaitTimes, wait_times
+from notify_streams.admin.shards.move_lock import is_locked
 from notify_streams.admin.shards.write_block import block_writes
 from notify_streams.admin.table_rebuild import TABLES, rebuild_table
 from notify_streams.admin.topics import add_partitions
@@ -103,6 +104,8 @@ async def grow(settings: Settings, to: int, report: Callable[[str], None], waits
             work = _Growth(old, new, shards, producer, report)
             if stored is None or stored.grows_to is None or not await work.log.done():
                 await work.begin(waits or wait_times(settings))
+            else:
+                await work.log.take_over(to)
             await work.run()
         except PyMongoError as error:
             raise StoreUnavailable(f"MongoDB {mongo_reason(error)}; run it again") from error
@@ -138,9 +141,12 @@ class _Growth:
         await self.log.begin(self._split.before, self._split.to)
         failpoint("after_growth_mark")
         wait_s = waits.directory_s + waits.operations_s
-        self._report(f"no worker may start from now on; waiting {wait_s:g} s until earlier operations have ended")
-        await asyncio.sleep(wait_s)
         try:
+            # From the mark on none begins.
+            if await is_locked(self._shards.database(0)):
+                raise Refused("a bucket is being moved: let its `notify-streams shards move` end")
+            self._report(f"no worker may start from now on; waiting {wait_s:g} s until earlier operations have ended")
+            await asyncio.sleep(wait_s)
             await check_idle(self._old)
             await self._check_drained()
         except Refused:

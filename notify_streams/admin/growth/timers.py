@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 
 from notify_streams.delivery.delivery_ledger import MOVED_IN, MOVED_OUT, DeliveryLedger
+from notify_streams.errors import Refused
 from notify_streams.failpoints import failpoint
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.ids import ledger_id
@@ -89,7 +90,10 @@ class TimerSplit:
         async def body(session: AsyncClientSession) -> None:
             database = self._shards.database(self._shard)
             leaving = {"q": {"bucket": bucket, "_id": {"$in": ids}}, "u": {"$set": {"bucket": new}}, "multi": True}
-            await write_in_session(session, database, "update", TIMERS, updates=[leaving])
+            moved = await write_in_session(session, database, "update", TIMERS, updates=[leaving])
+            if moved != len(ids):
+                # By another call of the command, or by this one: a commit whose answer was lost.
+                raise Refused(f"timers of bucket {bucket} were moved meanwhile: run the command again, one at a time")
             if count:
                 steps = [
                     {"q": {"_id": ledger_id(role, role, place), "bucket": place}, "u": {"$inc": {name: count}}}

@@ -63,6 +63,11 @@ async def move_lock(database: AsyncDatabase[dict[str, Any]], lease_s: float) -> 
             await locks.delete_one({"_id": MOVER, "name": owner})
 
 
+async def is_locked(database: AsyncDatabase[dict[str, Any]]) -> bool:
+    """Whether a move holds the lock, or has been killed within its lease."""
+    return await database[MOVER].find_one({"_id": MOVER, "$expr": {"$gt": ["$until", "$$NOW"]}}) is not None
+
+
 async def _acquire(locks: AsyncCollection[dict[str, Any]], owner: str, lease_s: float) -> bool:
     """Acquire or renew the lock, unless another owner's lease is valid by the server's clock."""
     free = {"$or": [{"$eq": ["$name", owner]}, {"$not": ["$until"]}, {"$lt": ["$until", "$$NOW"]}]}

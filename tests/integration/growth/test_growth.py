@@ -5,6 +5,7 @@ It ends with all documents, timers and rows in the buckets of their people, and 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,9 @@ from devtools.stack.ports import free_port
 from notify_streams.admin.audit import audit
 from notify_streams.admin.deliveries import ReplayOptions, Selection, find_deliveries, replay_deliveries
 from notify_streams.admin.growth import grow
+from notify_streams.admin.growth.log import GrowthLog
 from notify_streams.admin.shards.move import WaitTimes
+from notify_streams.admin.shards.move_lock import move_lock
 from notify_streams.delivery.delivery_ledger import open_deliveries
 from notify_streams.erasure.store import ErasureStore
 from notify_streams.errors import Refused, StoreUnavailable
@@ -144,6 +147,59 @@ async def test_what_cannot_grow_is_refused_and_nothing_is_changed(settings: Sett
         await require_partition_count(settings)
 
 
+async def test_of_two_calls_at_once_one_ends_the_growth_and_the_books_close(settings: Settings) -> None:
+    """The other one stops, at the latest where it would note a step of a growth that it does not make any more."""
+    async with a_region(settings, 20) as region:
+        old, new = region.settings, msgspec.structs.replace(region.settings, partitions=AFTER)
+        await seal_all(region.shards, 5.0)
+        with armed("after_growth_step=raise"), pytest.raises(FailpointReached):
+            await grow(old, AFTER, said.append, NO_WAITS)
+        ended = await asyncio.gather(*(grow(old, AFTER, said.append, NO_WAITS) for _ in "ab"), return_exceptions=True)
+        assert not any(isinstance(one, BaseException) and not isinstance(one, Refused) for one in ended), ended
+        await grow(new, AFTER, said.append, NO_WAITS)
+        await require_partition_count(new)
+        await _assert_in_their_buckets(region)
+        await _assert_timers_are_in_the_books(region)
+        report = await audit([new])
+        assert not report["differences"]
+
+
+async def test_a_call_that_was_overtaken_leaves_no_part_of_a_growth(settings: Settings) -> None:
+    async with Shards(settings) as shards:
+        first, second = GrowthLog(shards, 5.0), GrowthLog(shards, 5.0)
+        await first.begin(BEFORE, AFTER)
+        with pytest.raises(Refused, match="another `notify-streams topics grow` has begun"):
+            await second.begin(BEFORE, AFTER)
+        await first.mark_done("topics")
+        await second.take_over(AFTER)
+        with pytest.raises(Refused):
+            await first.mark_done("placement")
+        with pytest.raises(Refused):
+            await first.withdraw()
+        await second.mark_done("placement")
+        await second.finish(BEFORE, AFTER)
+        for late in (
+            first.mark_done("locations"),
+            second.mark_done("locations"),
+            first.move_position(1, CONTACTS, "u"),
+        ):
+            with pytest.raises(Refused):
+                await late
+        await require_partition_count(msgspec.structs.replace(settings, partitions=AFTER))
+        for shard in range(len(shards)):
+            await shards.client(shard).drop_database(settings.database)
+
+
+async def test_no_growth_begins_while_a_bucket_is_moved(settings: Settings) -> None:
+    async with a_region(settings, 20) as region:
+        with armed("after_growth_mark=raise"), pytest.raises(FailpointReached):
+            await grow(settings, AFTER, said.append, NO_WAITS)
+        async with move_lock(region.shards.database(0), 10.0):
+            with pytest.raises(Refused, match="a bucket is being moved"):
+                await grow(settings, AFTER, said.append, NO_WAITS)
+        await require_partition_count(settings)
+
+
 async def _assert_closed(settings: Settings, *, sealed: int) -> None:
     report = await audit([settings])
     assert not report["differences"]
@@ -169,7 +225,7 @@ async def _assert_in_their_buckets(region: ARegion) -> None:
         attempts.setdefault(attempt["_id"][:16], set()).add(attempt["bucket"])
     for name, user in ((CONTACTS, "_id"), (PREFERENCES, "_id"), (CONSENTS, "user_id"), (NOTIFICATIONS, "user_id")):
         documents = await region.all_of(name)
-        assert len(documents) == PEOPLE
+        assert len(documents) == len(region.people)
         assert all(one["bucket"] == bucket_of(one[user], AFTER) for one in documents), name
     assert {one["bucket"] for one in await region.all_of(NOTIFICATIONS)} == set(range(AFTER))
     for timer in await region.all_of(TIMERS):
