@@ -21,7 +21,7 @@ from notify_streams.admin.audit.database import count_rows, read_database
 from notify_streams.admin.audit.parts import HANDED_TO, AcceptedRow, EventRow, MessageRow, Parts, SourceRow, parts_for
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.admin.audit.region_part import read_part
-from notify_streams.admin.audit.repartitioned import rows_of
+from notify_streams.admin.audit.repartitioned import is_released, rows_of
 from notify_streams.admin.audit.sealed import read_sealed_sums
 from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
@@ -194,7 +194,8 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Part
                     at = record.timestamp / 1000
                     parts.add(SourceRow(kind, _forward_id(record, source), partition=partition, at=at))
                 continue
-            if waited := _header(record, WAITED_HEADER):
+            waited = _header(record, WAITED_HEADER)
+            if is_released(topic, partition, source, waited, snapshot.former_buckets.get(partition, ())):
                 parts.add(SourceRow("waited", waited))
                 continue
             if topic == FORWARDED and source:

@@ -1,4 +1,4 @@
-"""Tells repartitioned copies from records whose client has set `source`."""
+"""Tells copies, repartitioned or released, from records whose client says so."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from notify_streams.records.trigger import Trigger, read_trigger
 from notify_streams.routing.outcome_records import record_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from notify_streams.admin.audit.snapshot import Extent
     from notify_streams.settings import Settings
@@ -32,6 +32,19 @@ def rows_of(settings: Settings, topic: str, partition: int, record: Record, sour
         trigger = read_trigger(value, record.headers)
         if isinstance(trigger, Trigger) and bucket_of(trigger.user_id, settings.partitions) != partition:
             yield SourceRow("astray", f"{topic}:{partition}:{record.offset}", crc32(value))
+
+
+def is_released(topic: str, partition: int, source: str, waited: str, former: Collection[int]) -> bool:
+    """Whether a record of a trigger topic was published again after it had waited for its user.
+
+    Then both headers name the record that waited, in the same topic and partition. A trigger that waited in another region before it was
+    forwarded keeps the header `waited`, and a client may write it.
+
+    Args:
+        source, waited: the content of the headers, or empty.
+        former: the partitions that the people of this one were in before the region grew.
+    """
+    return waited == source and any(waited.startswith(f"{topic}:{one}:") for one in (partition, *former))
 
 
 def copies(

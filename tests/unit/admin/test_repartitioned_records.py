@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from notify_streams.admin.audit.region_part import RegionPart
-from notify_streams.admin.audit.repartitioned import copies, rows_of
+from notify_streams.admin.audit.repartitioned import copies, is_released, rows_of
 from notify_streams.admin.audit.snapshot import Extent
 from notify_streams.topics import FORWARDED
 from tests.builders import PARTITIONS, ARecord, some_settings, trigger_json, users_of
@@ -57,3 +57,23 @@ def test_the_copy_of_a_record_that_kafka_has_deleted_counts() -> None:
 def test_a_record_that_is_too_large_is_not_repartitioned() -> None:
     value = trigger_json(user_id=USER, body="x" * 300_000)
     assert counted((TOPIC, 5, 150, value, ""), (TOPIC, 3, 160, value, f"{TOPIC}:5:150")) == {}
+
+
+@pytest.mark.parametrize(
+    ("topic", "partition", "source", "waited", "released"),
+    [
+        pytest.param(TOPIC, 3, f"{TOPIC}:3:150", f"{TOPIC}:3:150", True, id="it waited here"),
+        pytest.param(TOPIC, 7, f"{TOPIC}:3:150", f"{TOPIC}:3:150", True, id="the region has grown since"),
+        pytest.param(FORWARDED, 3, f"{TOPIC}:3:160", f"{TOPIC}:3:150", False, id="it waited in another region"),
+        pytest.param(FORWARDED, 3, f"{TOPIC}:3:150", f"{TOPIC}:3:150", False, id="of another topic"),
+        pytest.param(TOPIC, 3, f"{TOPIC}:5:150", f"{TOPIC}:5:150", False, id="repartitioned, a client guessed its place"),
+        pytest.param(TOPIC, 3, f"{TOPIC}:5:150", "app", False, id="repartitioned, with a client's header"),
+        pytest.param(TOPIC, 3, "", "app", False, id="a client's header"),
+        pytest.param(TOPIC, 3, "", "", False, id="neither"),
+    ],
+)
+def test_a_released_trigger_is_told_from_one_that_only_says_that_it_waited(
+    topic: str, partition: int, source: str, waited: str, released: bool
+) -> None:
+    former = {7: (3,)}.get(partition, ())
+    assert is_released(topic, partition, source, waited, former) is released
