@@ -79,8 +79,16 @@ async def committed_offsets(
     return await _query(connection, timeout_s, query)
 
 
-async def forward_lag(connection: KafkaConnection, here: str, region: str, timeout_s: float = 5.0) -> int:
+async def forward_lag(
+    connection: KafkaConnection,
+    here: str,
+    region: str,
+    timeout_s: float = 5.0,
+    committed: Mapping[TopicPartition, int] | None = None,
+) -> int:
     """How many records of `forward.<region>` the region `here` has not forwarded yet; 0 before users are handed back.
+
+    With `committed`, what the group had committed earlier (`committed_offsets`): how many it had not forwarded then, or were written since.
 
     Raises:
         RetryLater: `here`'s Kafka does not answer.
@@ -88,14 +96,15 @@ async def forward_lag(connection: KafkaConnection, here: str, region: str, timeo
     topic = forward_topic(region)
 
     async def query(admin: Any) -> int:
-        committed = await admin.list_consumer_group_offsets(app_id(here, "forward"))
+        found = {} if committed is not None else await admin.list_consumer_group_offsets(app_id(here, "forward"))
+        positions = {place: one.offset for place, one in found.items()} if committed is None else committed
         consumer = kafka.consumer(connection)
         await consumer.start()
         try:
             await consumer._client.force_metadata_update()
             partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             first, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            return group_lag(first, ends, {partition: found.offset for partition, found in committed.items()})
+            return group_lag(first, ends, positions)
         finally:
             await consumer.stop()
 

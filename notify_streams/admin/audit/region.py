@@ -28,7 +28,7 @@ from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.records.origin import SOURCE_HEADER
-from notify_streams.regions.consumer_groups import forward_lag
+from notify_streams.regions.consumer_groups import committed_offsets, forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES, lane_of
@@ -39,6 +39,8 @@ from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, event_t
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from aiokafka import TopicPartition
 
     from notify_streams.regions.failover.protocol import ControlRecord
     from notify_streams.settings import Settings
@@ -94,9 +96,11 @@ async def _audit(regions: Sequence[Settings], report: Callable[[str], None], *, 
         count = parts_for(max([await _rows(settings) for settings in regions]))
         parts = {settings.region: Parts(Path(folder) / settings.region, count) for settings in regions}
         known: dict[str, RegionSnapshot] = {}
+        # Before the first topic of any region is read: what is forwarded from now on may arrive in a region that was read before.
+        forwarded = {one.region: await _forwarded(one) for one in regions}
         for settings in regions:
             report(f"reading region {settings.region}")
-            known[settings.region] = await take_snapshot(settings, parts[settings.region])
+            known[settings.region] = await take_snapshot(settings, parts[settings.region], forwarded[settings.region])
         totals = {region: RegionTotals() for region in known}
         between = RegionComparison(known)
         for number in range(count):
@@ -125,8 +129,18 @@ async def _rows(settings: Settings) -> int:
         return await count_rows(shards)
 
 
-async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
-    """The snapshot of one region: the database first, then the provider log, then what its topics hold before the fence."""
+async def _forwarded(settings: Settings) -> Mapping[TopicPartition, int]:
+    """What the region has forwarded to others for certain: the positions in its topics `forward.<region>`."""
+    if not settings.remote_kafka:
+        return {}
+    return await committed_offsets(settings.kafka_connection(), settings.region, "forward")
+
+
+async def take_snapshot(settings: Settings, parts: Parts, forwarded: Mapping[TopicPartition, int]) -> RegionSnapshot:
+    """The snapshot of one region: the database first, then the provider log, then what its topics hold before the fence.
+
+    `forwarded`: what its role forward had committed before the topics of the first region were read.
+    """
     snapshot = RegionSnapshot(settings.region, retention=settings.retention)
     async with Shards(settings) as shards:
         await shards.refresh_directory()
@@ -149,7 +163,9 @@ async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
         since = partial(_since, settings, snapshot.held_since)
         snapshot.sealed = await read_sealed_sums(shards, snapshot.ledgers, since, snapshot.kept_since)
     for region in settings.remote_kafka:
-        snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
+        snapshot.waiting_for[region] = await forward_lag(
+            settings.kafka_connection(), settings.region, region, committed=forwarded
+        )
     if settings.remote_kafka:
         snapshot.changes = await _changes(settings)
     return snapshot

@@ -138,7 +138,7 @@ class RegionSnapshot:
     extents: dict[tuple[str, int], Extent] = field(default_factory=dict)
     #: Notifications in MongoDB.
     notifications: int = 0
-    #: By region: records that wait to be forwarded to it.
+    #: By region: records that were not forwarded to it yet when the audit began, or were written since.
     waiting_for: dict[str, int] = field(default_factory=dict)
     #: By kind (see `sealed.KINDS`): records between the fences or the bases of the two lanes, of which only the ledger of one counts.
     uncertain: Counter[str] = field(default_factory=Counter)

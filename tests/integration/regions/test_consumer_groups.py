@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
 from notify_streams.kafka import KafkaConnection
-from notify_streams.regions.consumer_groups import forward_lag, routers_run
+from notify_streams.regions.consumer_groups import committed_offsets, forward_lag, routers_run
 from notify_streams.roles import app_id
 from tests.integration.regions.remote_topics import make_topics
 
@@ -30,6 +30,7 @@ async def test_records_that_wait_for_a_region_are_counted(link: LatencyProxy) ->
         for number in range(10):
             await producer.send_and_wait("forward.asia", b"x", partition=number % 2)
     assert await forward_lag(KafkaConnection(link.address), "eu", "asia") == 10
+    before = await committed_offsets(KafkaConnection(link.address), "eu", "forward")
     worker = AIOKafkaConsumer(
         bootstrap_servers=link.address, group_id=app_id("eu", "forward"), enable_auto_commit=False
     )
@@ -38,6 +39,9 @@ async def test_records_that_wait_for_a_region_are_counted(link: LatencyProxy) ->
     await worker.commit({TopicPartition("forward.asia", 0): 5, TopicPartition("forward.asia", 1): 2})
     await worker.stop()
     assert await forward_lag(KafkaConnection(link.address), "eu", "asia") == 3
+    assert await forward_lag(KafkaConnection(link.address), "eu", "asia", committed=before) == 10, "forwarded since"
+    before = {TopicPartition("forward.asia", 0): 5, TopicPartition("forward.asia", 1): 1}
+    assert await forward_lag(KafkaConnection(link.address), "eu", "asia", committed=before) == 4
 
 
 async def test_a_region_that_is_away_is_retry_later() -> None:
