@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaConnectionError
 from notify_streams import kafka
 from notify_streams.admin.audit.snapshot import Extent
 from notify_streams.errors import StoreUnavailable
+from notify_streams.transport.client_shutdown import stop_consumer
 from notify_streams.transport.fetch_decoding import fetch_ranges
 
 if TYPE_CHECKING:
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
     from notify_streams.transport import Record
 
 _WAIT_S: Final = 0.5
+#: Brokers that answer nothing for so long will not while somebody waits. Longer than the restart of one.
+_SILENT_S: Final = 60.0
+_STOP_S: Final = 5.0
 
 
 class TopicReader:
     """A consumer without a group: it changes no committed offset."""
 
-    def __init__(self, settings: Settings, region: str | None = None) -> None:
-        """`region`: another one, instead of that of the settings."""
+    def __init__(self, settings: Settings, region: str | None = None, *, silent_s: float = _SILENT_S) -> None:
+        """`region`: another one, instead of that of the settings. `silent_s`: a reading that gets nothing for so long fails."""
         self._settings = settings
         self._region = region or settings.region
+        self._silent_s = silent_s
         self._consumer = kafka.consumer(
             settings.kafka_connection() if region is None else settings.remote_kafka_connections()[region],
             isolation_level="read_committed",
@@ -43,12 +48,12 @@ class TopicReader:
         try:
             await self._consumer.start()
         except (KafkaConnectionError, OSError) as error:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer, _STOP_S)
             raise StoreUnavailable(f"Kafka of region {self._region} does not answer") from error
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer, _STOP_S)
 
     async def extents(
         self, topics: Iterable[str], partitions: Iterable[int] | None = None
@@ -96,6 +101,9 @@ class TopicReader:
         """Every record with its place, in order within a partition. `partitions`: see `extents`. One reading at a time.
 
         `since`: leave out what is before the first record of this time or a later one. `starts`: leave out what is before these offsets.
+
+        Raises:
+            StoreUnavailable: no broker has sent anything for `silent_s`, though records are left.
         """
         starts = starts or {}
         extents = {
@@ -115,9 +123,16 @@ class TopicReader:
         for place in extents:
             self._consumer.seek(place, firsts[place])
         left = set(extents)
+        # Without the time that the caller takes.
+        silent_s = 0.0
         while left:
+            asked_at = time.monotonic()
             # As workers read: aiokafka's own decoding fails on a header name that is not UTF-8.
             ranges = await fetch_ranges(self._consumer, _WAIT_S)
+            silent_s = 0.0 if ranges else silent_s + time.monotonic() - asked_at
+            if silent_s > self._silent_s:
+                # The client tries for ever.
+                raise StoreUnavailable(f"Kafka of region {self._region} has sent nothing for {self._silent_s:g} s")
             for place, fetched in ranges:
                 for record in fetched.records:
                     yield place, record

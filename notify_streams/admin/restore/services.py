@@ -29,6 +29,7 @@ from notify_streams.topics import (
     edge_topic,
     trigger_topics,
 )
+from notify_streams.transport.client_shutdown import stop_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 #: Topics whose position is that of a consumer group, by role. What they hold may be applied again: the newest record wins.
 _WITHOUT_LEDGER: Final = {"registry": (PREFERENCE_UPDATES, USER_CONTACTS, USER_ERASURES), "receipts": (RECEIPTS,)}
 _AT_ONCE: Final = 1_000
+_STOP_S: Final = 5.0
 
 
 async def forget_deltas(preferences: PreferenceService) -> Document:
@@ -102,7 +104,7 @@ async def _rewind(settings: Settings, role: str, offsets: Mapping[tuple[str, int
     except (KafkaError, OSError) as error:
         raise StoreUnavailable(f"the consumer group of {role} cannot be moved back: {type(error).__name__}") from error
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer, _STOP_S)
     return count
 
 
