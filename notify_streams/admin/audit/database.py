@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from pymongo.errors import PyMongoError
@@ -17,7 +18,7 @@ from notify_streams.stores.mongo_errors import mongo_reason
 from notify_streams.stores.shard_clocks import shard_time
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import AsyncIterator, Collection
 
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.database import AsyncDatabase
@@ -27,6 +28,27 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Document, Shards
 
 _AT_ONCE: Final = 5_000
+
+
+@asynccontextmanager
+async def unmoved_buckets(shards: Shards) -> AsyncIterator[None]:
+    """What the block reads of each shard is all of its buckets: the entries of the bucket directory are read before and after it.
+
+    A bucket that moves meanwhile from a shard that is read late to one that was read early would be missing.
+
+    Raises:
+        StoreUnavailable: a bucket was moved, or a shard does not answer.
+        Refused: see `Shards.refresh_directory`.
+    """
+    await shards.refresh_directory(require_all=True)
+    placed = {bucket: shards.of(bucket) for bucket in shards.all_buckets()}
+    yield
+    await shards.refresh_directory(require_all=True)
+    for bucket, shard in placed.items():
+        if (now := shards.of(bucket)) != shard:
+            raise StoreUnavailable(
+                f"bucket {bucket} was moved from shard {shard} to {now} while the audit read them: run it again"
+            )
 
 
 async def count_rows(shards: Shards) -> int:

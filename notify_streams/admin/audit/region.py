@@ -17,7 +17,7 @@ import msgspec
 
 from notify_streams.admin.audit.compare import compare, summary
 from notify_streams.admin.audit.cross_region import RegionComparison
-from notify_streams.admin.audit.database import count_rows, read_database
+from notify_streams.admin.audit.database import count_rows, read_database, unmoved_buckets
 from notify_streams.admin.audit.parts import HANDED_TO, AcceptedRow, EventRow, MessageRow, Parts, SourceRow, parts_for
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.admin.audit.region_part import read_part
@@ -143,8 +143,8 @@ async def take_snapshot(settings: Settings, parts: Parts, forwarded: Mapping[Top
     """
     snapshot = RegionSnapshot(settings.region, retention=settings.retention)
     async with Shards(settings) as shards:
-        await shards.refresh_directory()
-        await read_database(shards, snapshot, parts, settings.event_systems())
+        async with unmoved_buckets(shards):
+            await read_database(shards, snapshot, parts, settings.event_systems())
         log = MaintenanceLog(shards, settings.outbox.transaction_timeout_s)
         snapshot.restores = await log.finished(RESTORE)
         snapshot.former_buckets = {one: shards.directory.former_buckets(one) for one in shards.all_buckets()}
@@ -159,9 +159,9 @@ async def take_snapshot(settings: Settings, parts: Parts, forwarded: Mapping[Top
     await _read_topics(settings, snapshot, parts)
     parts.write()
     async with Shards(settings) as shards:
-        await shards.refresh_directory()
         since = partial(_since, settings, snapshot.held_since)
-        snapshot.sealed = await read_sealed_sums(shards, snapshot.ledgers, since, snapshot.kept_since)
+        async with unmoved_buckets(shards):
+            snapshot.sealed = await read_sealed_sums(shards, snapshot.ledgers, since, snapshot.kept_since)
     for region in settings.remote_kafka:
         snapshot.waiting_for[region] = await forward_lag(
             settings.kafka_connection(), settings.region, region, committed=forwarded

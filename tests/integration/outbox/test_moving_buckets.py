@@ -4,10 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 from pymongo.errors import WriteError
 
+from notify_streams.admin.audit.database import read_database, unmoved_buckets
+from notify_streams.admin.audit.parts import Parts
+from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.shards import check_shards
 from notify_streams.delivery.attempts import fold
 from notify_streams.errors import Refused, StoreUnavailable
@@ -65,6 +69,21 @@ async def test_a_move_takes_all_rows_and_leaves_none(bench: Bench) -> None:
     await bench.shards.refresh_directory()
     assert (bench.shards.of(EVEN), bench.shards.of(EVEN + 2)) == (TARGET, SOURCE)
     assert all(finding.holds for finding in await check_shards(bench.settings, bench.shards))
+
+
+async def test_an_audit_sees_that_a_bucket_has_moved_while_it_read(bench: Bench, tmp_path: Path) -> None:
+    """Its rows would be missing: the shard that it moved to was read before, and those on the old one are deleted."""
+    await initialised(bench)
+    await bench.open((TOPIC, EVEN))
+    snapshot = RegionSnapshot("us")
+    with pytest.raises(StoreUnavailable, match=f"bucket {EVEN} was moved from shard 0 to 1 while the audit read them"):
+        async with unmoved_buckets(bench.shards):
+            await move(bench, EVEN, TARGET, waits=NO_WAITS)
+            await read_database(bench.shards, snapshot, Parts(tmp_path, 1))
+    assert not snapshot.ledgers
+    async with unmoved_buckets(bench.shards):
+        await read_database(bench.shards, snapshot, Parts(tmp_path, 1))
+    assert [one["bucket"] for one in snapshot.ledgers] == [EVEN]
 
 
 @pytest.mark.parametrize("step", range(STEPS))
