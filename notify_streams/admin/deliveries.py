@@ -9,26 +9,36 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams.admin.channel_messages import channel_messages
-from notify_streams.delivery.attempt_reader import AttemptReader, last_provider, may_have_been_accepted
-from notify_streams.delivery.attempts import delivery_key
+from notify_streams.delivery.attempt_reader import (
+    AttemptReader,
+    last_provider,
+    may_have_been_accepted,
+    status_fields,
+)
+from notify_streams.delivery.attempts import delivery_key, fold, key_range
 from notify_streams.delivery.failed_receipts import MessagePlace
 from notify_streams.delivery.timers import arm_unless_there, new_timer
 from notify_streams.errors import Refused
 from notify_streams.records.ids import delivery_id
 from notify_streams.roles import channel_topic
-from notify_streams.stores.mongo import NOTIFICATIONS, TIMERS
+from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, TIMERS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.shard_clocks import ShardClocks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from notify_streams.delivery.attempts import DeliveryStatus
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Document, Shards
 
 _AT_ONCE: Final = 500
 _CLOCK_AGE_S: Final = 1.0
+#: Of one transaction.
+_TIMERS_AT_ONCE: Final = 100
 _OPEN: Final = frozenset(("queued", "retrying"))
 _SENT: Final = frozenset(("sent", "delivered"))
 
@@ -151,7 +161,7 @@ async def replay_deliveries(
 
     Returns:
         Delivery ids by what was done: ``replayed``, ``open`` (has not ended), ``not_queued`` (it never had a message), ``gone`` (Kafka
-        does not have its message any more), ``expired``.
+        does not have its message any more), ``expired``, ``changed`` (an attempt or a receipt has come since it was found).
 
     Raises:
         Refused: one was sent, and `ReplayOptions.again` is not set; nothing was done.
@@ -160,7 +170,7 @@ async def replay_deliveries(
     sent = [one.id for one in deliveries if one.state in _SENT]
     if sent and not options.again:
         raise Refused(f"{sent[0]} was sent, so its receiver may get it twice: add --again to replay it")
-    done: dict[str, list[str]] = {name: [] for name in ("replayed", "open", "not_queued", "gone", "expired")}
+    done: dict[str, list[str]] = {name: [] for name in ("replayed", "open", "not_queued", "gone", "expired", "changed")}
     wanted: dict[str, FoundDelivery] = {}
     for one in deliveries:
         if one.state in _OPEN:
@@ -174,41 +184,86 @@ async def replay_deliveries(
         one.id: MessagePlace(one.topic, (one.bucket, *former(one.bucket)), one.decided_at) for one in wanted.values()
     }
     messages = await find(settings, places)
-    clocks = ShardClocks(shards, settings.outbox.transaction_timeout_s)
     done["gone"] = sorted(wanted.keys() - messages.keys())
     now = datetime.now(UTC)
+    by_bucket: dict[int, list[tuple[FoundDelivery, ChannelMessage]]] = {}
     for identity, message in messages.items():
         if message.expires_at is not None and message.expires_at <= now:
             if options.expires_s is None:
                 done["expired"].append(identity)
                 continue
             message = msgspec.structs.replace(message, expires_at=now + timedelta(seconds=options.expires_s))
-        if not dry_run:
-            await _add_timer(settings, shards, clocks, wanted[identity], message)
-        done["replayed"].append(identity)
+        by_bucket.setdefault(wanted[identity].bucket, []).append((wanted[identity], message))
+    timers = _Timers(settings, shards)
+    for bucket, replays in by_bucket.items():
+        for first in range(0, len(replays), _TIMERS_AT_ONCE):
+            some = replays[first : first + _TIMERS_AT_ONCE]
+            changed = set() if dry_run else await timers.add(bucket, some)
+            for one, _ in some:
+                done["changed" if one.id in changed else "replayed"].append(one.id)
     return done
 
 
-async def _add_timer(
-    settings: Settings, shards: Shards, clocks: ShardClocks, delivery: FoundDelivery, message: ChannelMessage
-) -> None:
-    shard = shards.of(delivery.bucket)
-    await clocks.read(shard, _CLOCK_AGE_S)
-    key = delivery_key(delivery.id, message.decided_at.timestamp())
-    record = msgspec.json.encode(message)
+class _Timers:
+    """Adds the timers of replays."""
+
+    def __init__(self, settings: Settings, shards: Shards) -> None:
+        self._shards = shards
+        self._timeout_s = settings.outbox.transaction_timeout_s
+        self._clocks = ShardClocks(shards, self._timeout_s)
+
+    async def add(self, bucket: int, replays: Sequence[tuple[FoundDelivery, ChannelMessage]]) -> set[str]:
+        """Add the timers of deliveries of one bucket; one that is there stays.
+
+        Their attempts are read in the same transaction: between the search and now is the reading of Kafka, and another call of the
+        command may have made the attempt meanwhile. A second one would not be marked.
+
+        Returns:
+            The deliveries that have changed since they were found, and get no timer.
+        """
+        shard = self._shards.of(bucket)
+        await self._clocks.read(shard, _CLOCK_AGE_S)
+        due_ms = self._clocks.latest_ms(shard)
+        keys = {one.id: delivery_key(one.id, message.decided_at.timestamp()) for one, message in replays}
+        ranges = [{"_id": key_range(key)} for key in keys.values()]
+        changed: set[str] = set()
+
+        async def body(session: AsyncClientSession) -> None:
+            database = self._shards.database(shard)
+            attempts = database[ATTEMPTS].find({"bucket": bucket, "$or": ranges}, session=session)
+            statuses = fold(await attempts.to_list())
+            changed.clear()
+            changed.update(one.id for one, _ in replays if not _is_as_found(one, statuses.get(keys[one.id])))
+            updates = [
+                arm_unless_there(_timer(keys[one.id], one, message, due_ms))
+                for one, message in replays
+                if one.id not in changed
+            ]
+            if updates:
+                await write_in_session(session, database, "update", TIMERS, updates=updates)
+
+        with mongo_call(f"add timers in bucket {bucket}", self._timeout_s):
+            await run_transaction(self._shards.client(shard), body)
+        return changed
+
+
+def _is_as_found(delivery: FoundDelivery, status: DeliveryStatus | None) -> bool:
+    return (
+        status is not None and status.attempts == delivery.attempts and status_fields(status)["state"] == delivery.state
+    )
+
+
+def _timer(key: bytes, delivery: FoundDelivery, message: ChannelMessage, due_ms: int) -> Document:
     # A repetition of what was accepted, or may have been, is marked for the receiver, and excused by the audit. It stays with its
     # provider. Of what was not accepted for certain the operator has mended the cause: it begins with the first provider again.
-    timer = new_timer(
+    return new_timer(
         key,
         delivery.bucket,
         delivery.topic,
-        clocks.latest_ms(shard),
+        due_ms,
         delivery.attempts,
         delivery.in_doubt,
-        record,
+        msgspec.json.encode(message),
         provider=delivery.last_provider if delivery.in_doubt else None,
         replay=True,
     )
-    statement = arm_unless_there(timer)
-    with mongo_call(f"add a timer in bucket {delivery.bucket}", settings.outbox.transaction_timeout_s):
-        await shards.collection(TIMERS, delivery.bucket).update_one(statement["q"], statement["u"], upsert=True)

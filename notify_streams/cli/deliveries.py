@@ -91,6 +91,7 @@ def replay(
         "not_queued": "never had a message: they were suppressed or expired when they were decided",
         "gone": "have no message in Kafka any more",
         "expired": "have expired: add --expires SECONDS",
+        "changed": "have had another attempt or a receipt meanwhile: see how they ended, and run the command again",
     }
     lines = [f"{len(found)} {words[name]}" for name, found in done.items() if found] or ["no such delivery"]
     print_result(as_json, done, lines)

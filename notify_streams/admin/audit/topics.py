@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from notify_streams.transport import Record
 
 _WAIT_S: Final = 0.5
-#: Brokers that answer nothing for so long will not while somebody waits. Longer than the restart of one.
+#: Brokers that send nothing for so long are away. Longer than the restart of one.
 _SILENT_S: Final = 60.0
 _STOP_S: Final = 5.0
 
@@ -131,7 +131,7 @@ class TopicReader:
             ranges = await fetch_ranges(self._consumer, _WAIT_S)
             silent_s = 0.0 if ranges else silent_s + time.monotonic() - asked_at
             if silent_s > self._silent_s:
-                # The client tries for ever.
+                # The client does not give the reason, and tries again without a limit.
                 raise StoreUnavailable(f"Kafka of region {self._region} has sent nothing for {self._silent_s:g} s")
             for place, fetched in ranges:
                 for record in fetched.records:

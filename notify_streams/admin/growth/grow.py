@@ -105,7 +105,7 @@ async def grow(settings: Settings, to: int, report: Callable[[str], None], waits
             if stored is None or stored.grows_to is None or not await work.log.done():
                 await work.begin(waits or wait_times(settings))
             else:
-                await work.log.take_over(to)
+                await work.log.go_on(to)
             await work.run()
         except PyMongoError as error:
             raise StoreUnavailable(f"MongoDB {mongo_reason(error)}; run it again") from error

@@ -49,10 +49,10 @@ class GrowthLog:
         for shard in range(len(self._shards)):
             with mongo_call("begin to grow", self._timeout_s):
                 await write_first_count(self._shards.database(shard), before)
-            nobody = {"growth": {"$exists": False}} if shard == _FIRST else {}
-            await self._update(shard, nobody, {"$set": {"growth": growth}})
+            without_one = {"growth": {"$exists": False}} if shard == _FIRST else {}
+            await self._update(shard, without_one, {"$set": {"growth": growth}})
 
-    async def take_over(self, to: int) -> None:
+    async def go_on(self, to: int) -> None:
         """Go on with the growth to `to`; the call that was making it, if it still does, stops at its next step.
 
         Raises:

@@ -1,10 +1,10 @@
 """A replay of what a provider took, or may have taken, is marked and made at that provider."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
-from notify_streams.admin.deliveries import ReplayOptions, Selection, find_deliveries, replay_deliveries
+from notify_streams.admin.deliveries import FoundDelivery, ReplayOptions, Selection, find_deliveries, replay_deliveries
 from notify_streams.delivery.failed_receipts import MessagePlace
 from notify_streams.delivery.providers import Outgoing
 from notify_streams.records.channel_message import ChannelMessage, read_channel_message
@@ -28,15 +28,22 @@ from tests.waiting import until
 
 async def replay(env: DeliveryEnvironment, batch: ABatch, state: str, *, again: bool = False) -> None:
     """Replay the only delivery, which has ended in `state`."""
+    found = [one async for one in find_deliveries(env.settings, env.shards, Selection(state=state))]
+    done = await replay_of(env, batch, found, again=again)
+    assert done["replayed"] == [read_channel_message(batch.records[0].value or b"").delivery_id]
+
+
+async def replay_of(
+    env: DeliveryEnvironment, batch: ABatch, found: Sequence[FoundDelivery], *, again: bool = False
+) -> dict[str, list[str]]:
+    """Replay what was found."""
     message = read_channel_message(batch.records[0].value or b"")
 
     async def find(settings: Settings, wanted: Mapping[str, MessagePlace]) -> dict[str, ChannelMessage]:
         return dict.fromkeys(wanted, message)
 
-    found = [one async for one in find_deliveries(env.settings, env.shards, Selection(state=state))]
     options = ReplayOptions(again=again, expires_s=3600.0)
-    done = await replay_deliveries(env.settings, env.shards, found, options, dry_run=False, find=find)
-    assert done["replayed"] == [message.delivery_id]
+    return await replay_deliveries(env.settings, env.shards, found, options, dry_run=False, find=find)
 
 
 def calls_of(provider: Provider) -> list[tuple[int, bool]]:
@@ -110,3 +117,21 @@ async def test_what_no_provider_took_begins_with_the_first_one_and_without_a_mar
         await engine.own(BUCKET, 2)
         await until(partial(env.is_in, "sent", channel="sms"), "the replay")
     assert (calls_of(first), calls_of(second)) == ([(1, False), (2, False)], [])
+
+
+async def test_of_two_operators_who_replay_the_same_delivery_one_does(env: DeliveryEnvironment) -> None:
+    """Both have found it failed. The second one is done with its reading of Kafka when the first one's attempt has ended."""
+    provider = Provider(t=[REJECTED])
+    batch = await env.notify("t")
+    async with env.engine(provider) as engine:
+        await engine.deliver(batch)
+        assert await env.is_in("failed")
+        found = [one async for one in find_deliveries(env.settings, env.shards, Selection(state="failed"))]
+        await replay(env, batch, "failed")
+        (timer,) = await env.timers()
+        again = await replay_of(env, batch, found)
+        assert again["replayed"] == [found[0].id] and await env.timers() == [timer], "the timer stays as it is"
+        await engine.own(BUCKET, 2)
+        await until(partial(env.is_in, "sent"), "the replay")
+        assert await replay_of(env, batch, found) == {name: [] for name in again} | {"changed": [found[0].id]}
+    assert await env.timers() == [] and calls_of(provider) == [(1, False), (2, False)]

@@ -171,7 +171,7 @@ async def test_a_call_that_was_overtaken_leaves_no_part_of_a_growth(settings: Se
         with pytest.raises(Refused, match="another `notify-streams topics grow` has begun"):
             await second.begin(BEFORE, AFTER)
         await first.mark_done("topics")
-        await second.take_over(AFTER)
+        await second.go_on(AFTER)
         with pytest.raises(Refused):
             await first.mark_done("placement")
         with pytest.raises(Refused):
