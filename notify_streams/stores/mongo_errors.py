@@ -32,6 +32,7 @@ _REFUSALS: Final = {
     18: "refuses the user name or password: check mongo_security.username and mongo_security.password",
 }
 _DUPLICATE_KEY: Final = 11000
+_SNAPSHOT_TOO_OLD: Final = 239
 #: The document or statement itself is refused.
 _PERMANENT_CODES: Final = frozenset(
     {
@@ -76,6 +77,7 @@ _TRANSIENT_CODES: Final = frozenset(
         189,  # PrimarySteppedDown
         202,  # NetworkInterfaceExceededTimeLimit
         225,  # TransactionTooOld
+        239,  # SnapshotTooOld
         246,  # SnapshotUnavailable
         251,  # NoSuchTransaction
         262,  # ExceededTimeLimit
@@ -152,6 +154,8 @@ def mongo_reason(error: Exception) -> str:
     """Why MongoDB did not do it. Not the driver's text, which may hold an address or a document."""
     if refusal := mongo_refusal(error):
         return refusal
+    if isinstance(error, OperationFailure) and error.code == _SNAPSHOT_TOO_OLD:
+        return "did not keep the time at which it was read for so long: raise its parameter minSnapshotHistoryWindowInSeconds"
     if "SSL handshake failed" in str(error):
         return "cannot be reached with TLS: check mongo_security.tls"
     return f"failed: {type(error).__name__}"

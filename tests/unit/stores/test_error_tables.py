@@ -22,6 +22,7 @@ from notify_streams.stores.mongo_errors import mongo_call
         (AutoReconnect("gone"), StoreUnavailable),
         (OperationFailure("a moving bucket", 121), StoreUnavailable),
         (WTimeoutError("slow", 64), StoreUnavailable),
+        (OperationFailure("Read timestamp is older than the oldest available", 239), StoreUnavailable),
         (OperationFailure("?", 2, {"errorLabels": ["TransientTransactionError"]}), StoreUnavailable),
         (OperationFailure("?", 987654), UnknownFailure),
         (OperationFailure("no code"), UnknownFailure),
@@ -33,6 +34,11 @@ def test_mongodb(error: Exception, kind: type[Exception]) -> None:
         raise error
     assert type(raised.value) is kind
     assert str(error) not in str(raised.value)
+
+
+def test_a_reading_that_took_longer_than_its_snapshot_is_kept_names_the_parameter() -> None:
+    with pytest.raises(StoreUnavailable, match="minSnapshotHistoryWindowInSeconds"), mongo_call("read"):
+        raise OperationFailure("Read timestamp is older than the oldest available timestamp", 239)
 
 
 @pytest.mark.parametrize(
