@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict
-from datetime import datetime
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -27,6 +26,7 @@ from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.records.channel_message import Instant
 from notify_streams.records.origin import SOURCE_HEADER
 from notify_streams.regions.consumer_groups import committed_offsets, forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
@@ -39,6 +39,7 @@ from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, event_t
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from aiokafka import TopicPartition
 
@@ -55,7 +56,7 @@ class _Source(msgspec.Struct):
 
     source_topic: str = ""
     source_offset: int = -1
-    decided_at: datetime | None = None
+    decided_at: Instant | None = None
 
 
 class _EventId(msgspec.Struct):
@@ -183,7 +184,7 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Part
         async for place, record in topics.read(read):
             topic, partition = place.topic, place.partition
             if topic in CHANNEL_ROLES:
-                if row := _message_row(snapshot, topic, partition, record):
+                if row := message_row(snapshot, topic, partition, record):
                     parts.add(row)
                 continue
             if topic in events:
@@ -264,7 +265,7 @@ def _event_id(record: Record) -> str:
         return ""
 
 
-def _message_row(snapshot: RegionSnapshot, topic: str, partition: int, record: Record) -> MessageRow | None:
+def message_row(snapshot: RegionSnapshot, topic: str, partition: int, record: Record) -> MessageRow | None:
     """None for a message that the channel role left out."""
     try:
         source = _read_source(record.value or b"")
