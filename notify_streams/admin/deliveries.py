@@ -19,7 +19,7 @@ from notify_streams.delivery.attempts import delivery_key, fold, key_range
 from notify_streams.delivery.failed_receipts import MessagePlace
 from notify_streams.delivery.timers import arm_unless_there, new_timer
 from notify_streams.errors import Refused
-from notify_streams.records.ids import delivery_id
+from notify_streams.records.ids import delivery_id, split_delivery_id
 from notify_streams.roles import channel_topic
 from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, TIMERS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
@@ -74,6 +74,18 @@ class Selection:
     category: str | None = None
     since: datetime | None = None
 
+    def query(self, buckets: Sequence[int]) -> Document:
+        """Selects the notifications that may have such deliveries."""
+        found: Document = {"bucket": {"$in": buckets}}
+        if self.ids is not None:
+            # Without it, all that the region has would be read for one delivery.
+            found["_id"] = {"$in": sorted({split_delivery_id(one)[0] for one in self.ids})}
+        if self.category is not None:
+            found["category"] = self.category
+        if self.since is not None:
+            found["decided_at"] = {"$gte": self.since}
+        return found
+
     def selects(self, delivery: FoundDelivery) -> bool:
         return (
             (self.ids is None or delivery.id in self.ids)
@@ -101,11 +113,7 @@ async def find_deliveries(settings: Settings, shards: Shards, selection: Selecti
     """
     reader = AttemptReader(shards, settings.outbox.transaction_timeout_s)
     for shard in range(len(shards)):
-        query: Document = {"bucket": {"$in": shards.buckets(shard)}}
-        if selection.category is not None:
-            query["category"] = selection.category
-        if selection.since is not None:
-            query["decided_at"] = {"$gte": selection.since}
+        query = selection.query(shards.buckets(shard))
         chunk: list[Document] = []
         with mongo_call(f"find deliveries on shard {shard}"):
             async for document in shards.database(shard)[NOTIFICATIONS].find(query):
