@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import heapq
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.trigger_producer import TriggerProducer, owner_of
@@ -24,9 +25,14 @@ from notify_streams.topics import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
 
+    from notify_streams.admin.trigger_producer import Upload
     from notify_streams.records.batch import Headers
     from notify_streams.settings import Settings
     from notify_streams.transport import Record
+
+#: Of values that are in memory at once when they are sent again.
+_BYTES_AT_ONCE: Final = 16 * 1024 * 1024
+_RECORDS_AT_ONCE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,16 @@ class DeadLetter:
     def place(self) -> str:
         """``partition:offset`` in the topic `dead_letters`."""
         return f"{self.partition}:{self.offset}"
+
+    @property
+    def user_id(self) -> str | None:
+        """The user whom the record is about: by its value, else by its key, as of a record that removes; None: neither says."""
+        key = (self.key or b"").decode("utf-8", "replace")
+        return owner_of(self.value).user_id or (key if key.encode() == self.key else None) or None
+
+    def without_contents(self) -> DeadLetter:
+        """For a list: any number of them fits in memory."""
+        return replace(self, key=None, value=None, headers=())
 
     @property
     def is_cut(self) -> bool:
@@ -99,8 +115,26 @@ def dead_letter_of(partition: int, record: Record) -> DeadLetter | None:
     )
 
 
+async def newest_dead_letters(settings: Settings, selection: Selection, limit: int) -> tuple[int, list[DeadLetter]]:
+    """How many there are, and the newest `limit` of them in the order of their times, without contents.
+
+    Raises:
+        StoreUnavailable: Kafka does not answer.
+    """
+    count = 0
+    newest: list[tuple[datetime, int, DeadLetter]] = []
+    async for letter in read_dead_letters(settings, selection):
+        count += 1
+        heapq.heappush(newest, (letter.at, count, letter.without_contents()))
+        if len(newest) > limit:
+            heapq.heappop(newest)
+    return count, [letter for _, _, letter in sorted(newest)]
+
+
 async def replay_dead_letters(settings: Settings, letters: Collection[DeadLetter]) -> int:
     """Send the records again to the topics that they came from; they are validated, decided and counted as new ones.
+
+    `letters` need no contents: these are read again, and are in memory some at a time.
 
     Returns:
         How many were sent.
@@ -124,13 +158,18 @@ async def replay_dead_letters(settings: Settings, letters: Collection[DeadLetter
             raise Refused(
                 f"dead letter {letter.place} is of topic {letter.why['topic']}, to which no record is sent again"
             )
+    sent = size = 0
+    uploads: list[Upload] = []
     async with TriggerProducer(settings) as producer:
-        return await producer.send(
-            (
-                letter.why["topic"],
-                owner_of(letter.value).user_id,
-                letter.value,
-                (*letter.headers, (REPLAYED_HEADER, letter.place.encode())),
-            )
-            for letter in letters
-        )
+        async for letter in read_dead_letters(settings, Selection({letter.place for letter in letters})):
+            uploads.append(_upload(letter))
+            size += len(letter.value or b"")
+            if size >= _BYTES_AT_ONCE or len(uploads) == _RECORDS_AT_ONCE:
+                sent += await producer.send(uploads)
+                uploads, size = [], 0
+        return sent + await producer.send(uploads)
+
+
+def _upload(letter: DeadLetter) -> Upload:
+    headers = (*letter.headers, (REPLAYED_HEADER, letter.place.encode()))
+    return letter.why["topic"], letter.user_id, letter.value, headers

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import heapq
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +10,6 @@ from notify_streams.cli.output import as_json, print_result, region_option, run,
 from notify_streams.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable
     from datetime import datetime
 
     from notify_streams.admin.dead_letters import DeadLetter, Selection
@@ -91,7 +88,7 @@ def replay(
     if not (places or reason or topic or since):
         raise Refused("name dead letters (PARTITION:OFFSET), or select them by --reason, --topic or --since")
     settings = settings_of(region)
-    found = run(_read(settings, _selection(places or None, reason, topic, since)), settings)
+    found = run(_selected(settings, _selection(places or None, reason, topic, since)), settings)
     if missing := set(places) - {letter.place for letter in found}:
         raise Refused(f"no dead letter {', '.join(sorted(missing))} in {region}; nothing was sent")
     sent = 0 if dry_run else run(_replay(settings, found), settings)
@@ -110,34 +107,22 @@ def _selection(
     return Selection(places, reason, topic, None, None if since is None else since.replace(tzinfo=UTC))
 
 
+async def _newest(settings: Settings, selection: Selection, limit: int) -> tuple[int, list[DeadLetter]]:
+    from notify_streams.admin.dead_letters import newest_dead_letters
+
+    return await newest_dead_letters(settings, selection, limit)
+
+
 async def _read(settings: Settings, selection: Selection) -> list[DeadLetter]:
     from notify_streams.admin.dead_letters import read_dead_letters
 
     return [letter async for letter in read_dead_letters(settings, selection)]
 
 
-async def _newest(settings: Settings, selection: Selection, limit: int) -> tuple[int, list[DeadLetter]]:
+async def _selected(settings: Settings, selection: Selection) -> list[DeadLetter]:
     from notify_streams.admin.dead_letters import read_dead_letters
 
-    return await newest(read_dead_letters(settings, selection), limit)
-
-
-async def newest(letters: AsyncIterable[DeadLetter], limit: int) -> tuple[int, list[DeadLetter]]:
-    """How many there are, and the newest `limit`, the oldest first, without keys, values and headers.
-
-    Holds no more than these: there may be millions when an upstream system has sent something wrong.
-    """
-    count = 0
-    kept: list[tuple[datetime, int, int, DeadLetter]] = []
-    async for letter in letters:
-        count += 1
-        bare = dataclasses.replace(letter, key=None, value=None, headers=())
-        one = letter.at, letter.partition, letter.offset, bare
-        if len(kept) < limit:
-            heapq.heappush(kept, one)
-        else:
-            heapq.heappushpop(kept, one)
-    return count, [letter for *_, letter in sorted(kept)]
+    return [letter.without_contents() async for letter in read_dead_letters(settings, selection)]
 
 
 async def _replay(settings: Settings, letters: list[DeadLetter]) -> int:
