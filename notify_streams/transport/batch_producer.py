@@ -19,6 +19,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from notify_streams import kafka
 from notify_streams.kafka import KafkaConnection
+from notify_streams.transport.client_shutdown import abort_connections
 from notify_streams.transport.record_batch import Record
 from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge
 from notify_streams.transport.settings import TransportSettings
@@ -31,6 +32,8 @@ ProducerRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 #: Compressing fewer records takes longer than sending them.
 MIN_COMPRESSED_RECORDS = 4
 _UNCOMPRESSED = 0
+#: For its connections, and for its task, to end.
+_ABANDON_TIMEOUT_S = 1.0
 _FIELDS = attrgetter("key", "value", "headers")
 _NO_HEADERS: list[tuple[str, bytes]] = []
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -272,9 +275,9 @@ class BatchProducer:
         sending = producer._sender.sender_task
         if sending is not None:
             sending.cancel()
-        await producer.client.close()
+        await abort_connections(producer.client, _ABANDON_TIMEOUT_S)
         if sending is not None:
-            await asyncio.wait([sending], timeout=1.0)
+            await asyncio.wait([sending], timeout=_ABANDON_TIMEOUT_S)
         accumulator = producer._message_accumulator
         # A batch that waits for its next attempt is not pending, but its callback removes it from there.
         accumulator._pending_batches.update(chain.from_iterable(accumulator._batches.values()))

@@ -1,4 +1,4 @@
-"""Stops aiokafka consumers in bounded time, whatever state they are in.
+"""Stops aiokafka clients in bounded time, whatever state they are in.
 
 aiokafka 0.14.0 cancels a fetch that pauses after a failure, and raises that cancellation from its own `stop`, before it closes the
 connections. Passed on, it would silently end a task that only wanted to reconnect.
@@ -22,6 +22,14 @@ async def stop_consumer(consumer: Any, timeout_s: float) -> None:
         if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
             stopping.cancel()
             await asyncio.wait([asyncio.ensure_future(_close(consumer._client))], timeout=timeout_s)
+
+
+async def abort_connections(client: Any, timeout_s: float) -> None:
+    """Close the connections of an aiokafka client without writing what they have buffered, which a broker may never read."""
+    for connection in client._conns.values():
+        if connection._writer is not None:
+            connection._writer.transport.abort()
+    await asyncio.wait([asyncio.ensure_future(_close(client))], timeout=timeout_s)
 
 
 async def _close(client: Any) -> None:

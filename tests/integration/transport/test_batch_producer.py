@@ -95,6 +95,28 @@ async def test_while_the_broker_is_away_the_records_are_named_and_later_sent(tmp
         await producer.stop()
 
 
+async def test_a_broker_that_reads_nothing_more_ends_the_batches_in_time(tmp_path: Path) -> None:
+    """To close a connection in the usual way is to write what it has buffered, which such a broker never takes."""
+    with private_broker(tmp_path / "kafka") as broker:
+        topic = await a_topic(broker.address, 24)
+        settings = TransportSettings(produce_timeout_s=2.0, compression=None)
+        producer = BatchProducer(KafkaConnection(broker.address), settings)
+        await producer.start()
+        await asyncio.gather(*(producer.send_batch(topic, number, [(b"a", b"1", ())]) for number in range(24)))
+        broker.pause()
+        try:
+            more = [(b"b", b"2" * 900_000, ())] * 3  # of all partitions: more than sockets hold
+            sends = [asyncio.create_task(producer.send_batch(topic, number, more)) for number in range(24)]
+            _, hanging = await asyncio.wait(sends, timeout=8)
+            for one in hanging:
+                one.cancel()
+        finally:
+            broker.resume()
+        assert not hanging
+        assert {type(one.exception()) for one in sends} == {BatchNotSent}
+        await producer.stop()
+
+
 async def test_asyncio_has_no_error_to_log_that_nobody_has_read(tmp_path: Path) -> None:
     unread: list[str] = []
     with private_broker(tmp_path / "kafka") as broker:
