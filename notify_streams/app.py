@@ -337,6 +337,7 @@ def _transport_settings(settings: Settings, role: str) -> TransportSettings:
         heartbeat_s=broker.critical_heartbeat_s if critical else broker.heartbeat_s,
         group_instance_id=instance,
         rebalance_timeout_s=broker.rebalance_timeout_s,
+        produce_timeout_s=settings.outbox.publish_timeout_s,
         request_timeout_s=broker.request_timeout_s,
         missing_topics_remedy=f"run `notify-streams topics ensure --region {settings.region}` first",
     )

@@ -350,6 +350,7 @@ class OutboxSettings(_Frozen, frozen=True):
     flush_bytes: Positive = 16 * 1024 * 1024
     waiting_bytes: Positive = 64 * 1024 * 1024
     transaction_timeout_s: PositiveS = 5.0
+    #: Of one Kafka batch, at most a megabyte.
     publish_timeout_s: PositiveS = 10.0
     sweep_every_s: PositiveS = 5.0
 

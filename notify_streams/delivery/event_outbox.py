@@ -19,7 +19,7 @@ import msgspec
 from notify_streams import metrics, tasks
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import OutboxRow
-from notify_streams.outbox.publisher import publish, rows_by_partition
+from notify_streams.outbox.publisher import publish_in_time, rows_by_partition
 from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.row_ids import flush_of, row_id
 from notify_streams.records.ids import new_flush_id
@@ -158,8 +158,7 @@ class EventOutbox:
         for (topic, _), queue in rows.items():
             counts[topic] += sum(len(row.records) for row in queue)
         try:
-            async with asyncio.timeout(self._publish_timeout_s):
-                await publish(self._producer, rows)
+            await publish_in_time(self._producer, rows, self._publish_timeout_s)
         except Exception as error:  # the rows are durable, so any error may be retried
             raise RetryLater(f"events cannot be published: {type(error).__name__}") from error
         for topic, count in counts.items():

@@ -24,7 +24,7 @@ from notify_streams.outbox.fence_handling import FenceHandler
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.flush_queue import FlushQueue
 from notify_streams.outbox.pending_deletes import PendingDeletes
-from notify_streams.outbox.publisher import publish, rows_by_partition
+from notify_streams.outbox.publisher import publish_in_time, rows_by_partition
 from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenced
 from notify_streams.records.ids import ledger_id, new_flush_id
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
@@ -338,8 +338,7 @@ class FlushLoop:
         rows = rows_by_partition(flush.rows)
         while True:
             try:
-                async with asyncio.timeout(self._limits.publish_timeout_s):
-                    await publish(self._producer, rows)
+                await publish_in_time(self._producer, rows, self._limits.publish_timeout_s)
                 attempts.succeeded()
                 return
             except Exception as error:  # the rows are durable, so any error may be retried

@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: Of a record that no topic takes: so much of it goes into its dead letter.
 _MAX_VALUE_BYTES: Final = 64 * 1024
+#: Bytes of values of which a producer makes two Kafka batches at most (`TransportSettings.max_produce_bytes`).
+_TWO_BATCHES_BYTES: Final = 1_000_000
 #: (topic, partition) → rows in order.
 RowsByPartition = dict[tuple[str, int], "deque[OutboxRow]"]
 
@@ -51,6 +53,21 @@ async def publish(producer: Producer, rows: RowsByPartition) -> None:
             raise RetryLater("the producer cancelled a batch") from end
         if end is not None:
             raise end
+
+
+async def publish_in_time(producer: Producer, rows: RowsByPartition, batch_timeout_s: float) -> None:
+    """`publish`, with a limit for a producer that hangs.
+
+    The producer itself ends a Kafka batch after `batch_timeout_s`, and then writes nothing of it any more. A send that is cancelled
+    here may still be written, and the whole row is sent again. So the limit is beyond the time that all batches of a partition may take.
+
+    Raises:
+        Exception: as `publish`.
+    """
+    sizes = [sum(len(value or b"") for row in queue for _, value, _ in row.records) for queue in rows.values()]
+    batches = 2 * (max(sizes, default=0) // _TWO_BATCHES_BYTES + 1)
+    async with asyncio.timeout(batch_timeout_s * batches):
+        await publish(producer, rows)
 
 
 async def _in_order(producer: Producer, queue: deque[OutboxRow]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import OutboxRow, plan_flush
-from notify_streams.outbox.publisher import publish, rows_by_partition
+from notify_streams.outbox.publisher import publish, publish_in_time, rows_by_partition
 from notify_streams.routing.outcome_records import repartitioned
 from tests.builders import NOON, ARecord, a_decided_batch
 
@@ -97,7 +97,26 @@ async def test_a_batch_cancelled_by_the_producer_raises_retry_later() -> None:
         await publish(broker, rows_by_partition(rows("a")))
 
 
+async def test_a_producer_that_hangs_is_given_up() -> None:
+    broker = Broker()
+    broker.gate = {"a": asyncio.Event()}
+    with pytest.raises(TimeoutError):
+        await publish_in_time(broker, rows_by_partition(rows("a")), 0.01)
+
+
+async def test_rows_of_many_kafka_batches_may_take_longer_than_one() -> None:
+    """A cancelled send is written all the same, so each further attempt would be another copy."""
+    broker = Broker()
+    broker.gate = {"a": asyncio.Event()}
+    publishing = asyncio.create_task(publish_in_time(broker, rows_by_partition(rows("a", parts=3)), 0.05))
+    await asyncio.wait([publishing], timeout=0.2)
+    broker.gate["a"].set()
+    await publishing
+    assert [value for _, _, value in broker.sent] == [b"000", b"001", b"002"]
+
+
 async def test_without_rows_nothing_is_sent() -> None:
     broker = Broker()
     await publish(broker, rows_by_partition([]))
+    await publish_in_time(broker, rows_by_partition([]), 1.0)
     assert broker.sent == []
