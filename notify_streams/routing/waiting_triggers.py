@@ -36,7 +36,10 @@ log = logging.getLogger(__name__)
 #: On a copy: the record that waited, ``topic:partition:offset``.
 WAITED_HEADER: Final = "waited"
 _FIRST_S: Final = 1.0
+#: So many are published at once, and so many bytes of them: each may have `max_trigger_bytes`.
 _AT_ONCE: Final = 500
+_AT_ONCE_BYTES: Final = 4 * 1024 * 1024
+_READ_AT_ONCE: Final = 50
 #: The longest time between two looks: a timer may have been written after the look that its batch asked for, or by an earlier owner.
 _IDLE_S: Final = 5.0
 _RELEASE: Final = STORE.named("router.waiting")
@@ -105,7 +108,14 @@ class WaitingTriggers:
             if self._changed.is_set():
                 self._changed.clear()
                 idle_s = _FIRST_S
-            pause_s = min(idle_s, await _RELEASE.call(self._release_due))
+            try:
+                pause_s = min(idle_s, await _RELEASE.call(self._release_due))
+            except Exception:
+                # Unknown error. The timers stay, and triggers must not wait without an end because this task has ended.
+                log.exception(
+                    "waiting triggers were not published, will be retried", extra={"action": "waiting_triggers.retry"}
+                )
+                pause_s = _FIRST_S
             idle_s = min(_IDLE_S, 2 * idle_s)
             try:
                 async with asyncio.timeout(pause_s):
@@ -135,16 +145,29 @@ class WaitingTriggers:
 
     async def _release_due_on(self, shard: int, buckets: Sequence[int]) -> float:
         now = datetime.now(UTC)
+        query = {"bucket": {"$in": buckets}, "role": self._lane}
+        collection = self._shards.database(shard)[TIMERS]
+        due: list[Document] = []
+        size = 0
         with mongo_call(f"read waiting triggers on shard {shard}", self._timeout_s):
-            query = {"bucket": {"$in": buckets}, "role": self._lane}
-            timers = await self._shards.database(shard)[TIMERS].find(query).sort("due_at", 1).limit(_AT_ONCE).to_list()
-        due = [timer for timer in timers if timer["due_at"] <= now]
+            found = collection.find(query | {"due_at": {"$lte": now}}).sort("due_at", 1).limit(_AT_ONCE)
+            async with found.batch_size(_READ_AT_ONCE) as timers:
+                async for timer in timers:
+                    due.append(timer)
+                    size += len(timer["record"])
+                    if size >= _AT_ONCE_BYTES:
+                        break
         if due:
             await self._release(shard, due)
-        if len(timers) > len(due):
-            next_due: datetime = timers[len(due)]["due_at"]
-            return max(0.01, (next_due - now).total_seconds())
-        return 0.01 if len(due) == _AT_ONCE else _IDLE_S
+        if len(due) == _AT_ONCE or size >= _AT_ONCE_BYTES:
+            return 0.01
+        with mongo_call(f"read waiting triggers on shard {shard}", self._timeout_s):
+            later = query | {"due_at": {"$gt": now}}
+            following = await collection.find_one(later, {"due_at": 1}, sort=[("due_at", 1)])
+        if following is None:
+            return _IDLE_S
+        next_due: datetime = following["due_at"]
+        return max(0.01, (next_due - now).total_seconds())
 
     async def _release(self, shard: int, timers: Collection[Document]) -> None:
         outputs: list[OutboxRecord] = []

@@ -32,8 +32,20 @@ class Collection:
     def limit(self, count: int) -> Collection:
         return self
 
-    async def to_list(self) -> list[Any]:
-        return list(self.timers)
+    def batch_size(self, count: int) -> Collection:
+        return self
+
+    async def __aenter__(self) -> Collection:
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        for timer in list(self.timers):
+            yield timer
+
+    async def find_one(self, query: Any, fields: Any, sort: Any) -> None:
+        return None
 
     async def delete_many(self, query: Any) -> None:
         self.timers = [one for one in self.timers if one["_id"] not in query["_id"]["$in"]]
