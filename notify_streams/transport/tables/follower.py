@@ -143,6 +143,13 @@ class Follower:
                     raise
                 # The client has cancelled one of its own futures. The task must go on, or the table would never be updated again.
                 self._log_retry(error)
+            except Exception as error:
+                # Without this task, the worker would decide by rows that nothing updates any more.
+                log.exception(
+                    "a table cannot be followed; the worker stops", extra={"action": "table.crash", "table": self.name}
+                )
+                await self._crash(error)
+                return
             finally:
                 await reader.stop()
             self._changed.set()

@@ -83,6 +83,25 @@ async def test_a_store_that_cannot_be_read_stops_the_worker(changelog: EmptyChan
     await follower.stop()
 
 
+async def test_an_unknown_error_stops_the_worker(changelog: EmptyChangelog) -> None:
+    """Else it would decide by rows that nothing updates any more."""
+    stopped = asyncio.get_running_loop().create_future()
+
+    async def crash(reason: BaseException) -> None:
+        stopped.set_result(reason)
+
+    class NoStore(MemoryStore):
+        def load(self, partition: int, records: Iterable[Record], position: int) -> None:
+            raise RecursionError
+
+    changelog.answers.set()
+    follower = Follower("t", NoStore(), lambda: cast("ChangelogReader", changelog), crash)
+    follower.start()
+    follower.follow(frozenset({0}))
+    assert isinstance(await asyncio.wait_for(stopped, 5), RecursionError)
+    await follower.stop()
+
+
 class FullDisk(MemoryStore):
     """Takes nothing until there is space."""
 
