@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from aiokafka.errors import ConsumerStoppedError, TopicAuthorizationFailedError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.agents import current_agent
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, AppT
@@ -29,7 +29,8 @@ from notify_streams.transport.partition_start import StartPosition, decide_start
 log = logging.getLogger(__name__)
 
 _FETCH_TIMEOUT_S = 1.0
-_UNAUTHORIZED_PAUSE_S = 1.0
+#: Before a partition that could not be read is fetched again.
+_UNREADABLE_PAUSE_S = 1.0
 #: Faust's own default.
 _MAX_UNBATCHED_RECORDS = 500
 
@@ -51,8 +52,10 @@ class Consumer(stock.Consumer):
         #: Assigned partitions without a start position.
         self._unstarted: set[TP] = set()
         self._starting: asyncio.Task[None] | None = None
-        #: Those that have not started because a service does not answer.
+        #: Those that have not started because a service does not answer, or that Kafka cannot give: no restart would help.
         self.held_up: set[TP] = set()
+        #: Partitions that could not be read, and when they are read again (on the event loop's clock).
+        self._unreadable: dict[TP, float] = {}
         #: When the partitions were revoked (monotonic), until the next ones have started.
         self._stopped_at: float | None = None
         self._queueing_events: asyncio.Future[None] | None = None
@@ -232,6 +235,7 @@ class Consumer(stock.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._cancel_start()
         self._buffers.clear()
+        self._unreadable.clear()
         self._resumed = False
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -318,33 +322,54 @@ class Consumer(stock.Consumer):
 
     def _fetchable(self) -> set[TP]:
         tps = self._get_active_partitions()
-        return {tp for tp in tps if tp not in self._buffers or not self._buffers[tp].full}
+        now_s = self.loop.time()
+        self._unreadable = {tp: until_s for tp, until_s in self._unreadable.items() if until_s > now_s}
+        return {tp for tp in tps if tp not in self._unreadable and not (tp in self._buffers and self._buffers[tp].full)}
 
     async def _fetch(self, tps: set[TP]) -> None:
         generation = self.app.consumer_generation_id
         limit = self.app.conf.broker_max_poll_records or _MAX_UNBATCHED_RECORDS
-        try:
-            fetched = await self._thread.fetch(tps, _FETCH_TIMEOUT_S, limit)
-        except TopicAuthorizationFailedError as error:
-            # An operator can give the right back; a crash would cost the partitions that may be read.
-            note_missing_right(kafka_connection(self.app), error)
-            await self.wait_first(self.suspend_flow.wait(), timeout=_UNAUTHORIZED_PAUSE_S)
-            return
+        fetched = await self._thread.fetch(tps, _FETCH_TIMEOUT_S, limit)
         if not self.flow_active or generation != self.app.consumer_generation_id:
             return
+        for tp, error in (fetched.failed or {}).items():
+            self._read_later(tp, error)
         for tp, fetched_range in fetched.batched:
+            self.held_up.discard(tp)
             buffer = self._buffers.get(tp)
             if buffer is not None and buffer.append(fetched_range) is AppendResult.GAP:
                 await self._close_gap(tp, buffer, fetched_range)
         if fetched.unbatched:
+            self.held_up.difference_update(fetched.unbatched)
             await deliver_single_events(self, fetched.unbatched)
+
+    def _read_later(self, tp: TP, error: Exception) -> None:
+        """Read the partition again after a pause: what is wrong may be changed. A crash would cost the partitions that can be read."""
+        self._unreadable[tp] = self.loop.time() + _UNREADABLE_PAUSE_S
+        if not note_missing_right(kafka_connection(self.app), error):
+            self.held_up.add(tp)
+            log.error(
+                "a partition cannot be read, will be retried",
+                extra={
+                    "action": "partition.unreadable",
+                    "topic": tp.topic,
+                    "partition": tp.partition,
+                    "error": error,
+                },
+            )
 
     async def _close_gap(self, tp: TP, buffer: PartitionBuffer, fetched: FetchedRange) -> None:
         """Read what lies before a fetched range again, unless Kafka has deleted it."""
-        offsets = await self._thread.partition_offsets([tp])
+        try:
+            async with asyncio.timeout(_FETCH_TIMEOUT_S):
+                beginning = await self._thread.beginning(tp)
+        except (KafkaError, OSError, TimeoutError) as error:
+            if self._buffers.get(tp) is buffer:
+                self._read_later(tp, error)
+                self._thread.seek_soon(tp, buffer.next_position)
+            return
         if self._buffers.get(tp) is not buffer or fetched.start <= buffer.next_position:
             return
-        beginning = offsets[tp].beginning
         if beginning > buffer.next_position:
             log.error(
                 "records were deleted by retention before they were processed",

@@ -92,14 +92,19 @@ def pop_fetched_range(fetcher: Any, tp: TopicPartition, result: Any) -> FetchedR
 
     Returns:
         None if the partition was sought, paused or reassigned after the fetch.
+
+    Raises:
+        CorruptRecordException: see `decode_fetched`. The position stays, so the fetcher reads the same again.
     """
     del fetcher._records[tp]
     fetched = None
-    if result.check_assignment(tp) and result.has_more():
-        state = result._assignment.state_value(tp)
-        fetched = decode_fetched(result._partition_records, state.position)
-        state.consumed_to(fetched.end)
-    fetcher._notify(fetcher._wait_consume_future)
+    try:
+        if result.check_assignment(tp) and result.has_more():
+            state = result._assignment.state_value(tp)
+            fetched = decode_fetched(result._partition_records, state.position)
+            state.consumed_to(fetched.end)
+    finally:
+        fetcher._notify(fetcher._wait_consume_future)
     return fetched if fetched is not None and fetched.end > fetched.start else None
 
 

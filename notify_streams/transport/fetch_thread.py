@@ -39,6 +39,8 @@ class FetchedRecords:
 
     batched: tuple[tuple[TP, FetchedRange], ...] = ()
     unbatched: Mapping[TP, list[Any]] | None = None
+    #: Partitions that could not be read, and why. Their positions have not moved.
+    failed: Mapping[TP, KafkaError] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,16 @@ class FetchThread(AIOKafkaConsumerThread):
         """
         return await self._run(self._partition_offsets_in_thread(tps))
 
+    async def beginning(self, tp: TP) -> int:
+        """The first offset that Kafka has of a partition.
+
+        Raises:
+            KafkaError: Kafka did not answer.
+        """
+        kafka_tp = TopicPartition(*tp)
+        found: dict[TopicPartition, int] = await self._run(self._ensure_consumer().beginning_offsets([kafka_tp]))
+        return found[kafka_tp]
+
     async def check(self) -> None:
         """Take the error that stopped the client's group coordinator, which then goes on: no other call does. Without partitions ask Kafka.
 
@@ -188,7 +200,7 @@ class FetchThread(AIOKafkaConsumerThread):
                     raise ConsumerStoppedError()
                 if not subscriptions.reassignment_in_progress:
                     fetched = self._drain_in_thread(fetcher, tps, max_unbatched_records)
-                    if fetched.batched or fetched.unbatched:
+                    if fetched.batched or fetched.unbatched or fetched.failed:
                         return fetched
                 remaining = deadline - loop.time()
                 if self._woken or remaining <= 0:
@@ -204,6 +216,7 @@ class FetchThread(AIOKafkaConsumerThread):
     def _drain_in_thread(self, fetcher: Any, tps: Collection[TP], max_unbatched_records: int) -> FetchedRecords:
         batched: list[tuple[TP, FetchedRange]] = []
         unbatched: dict[TP, list[Any]] = {}
+        failed: dict[TP, KafkaError] = {}
         for kafka_tp in list(fetcher._records):
             tp = TP(*kafka_tp)
             if tp not in tps:
@@ -211,24 +224,25 @@ class FetchThread(AIOKafkaConsumerThread):
                     del fetcher._records[kafka_tp]
                 continue
             result = fetcher._records[kafka_tp]
-            if type(result) is not FetchResult:
-                if batched or unbatched:
-                    break
-                del fetcher._records[kafka_tp]
+            try:
+                if type(result) is not FetchResult:
+                    result.check_raise()
+                elif tp.topic in self.batched_topics:
+                    fetched = pop_fetched_range(fetcher, kafka_tp, result)
+                    if fetched is not None:
+                        batched.append((tp, fetched))
+                else:
+                    records = result.getall(max_unbatched_records)
+                    if not result.has_more():
+                        del fetcher._records[kafka_tp]
+                        fetcher._notify(fetcher._wait_consume_future)
+                    if records:
+                        unbatched[tp] = records
+            except KafkaError as error:
+                failed[tp] = error
+                fetcher._records.pop(kafka_tp, None)
                 fetcher._notify(fetcher._wait_consume_future)
-                result.check_raise()
-            elif tp.topic in self.batched_topics:
-                fetched = pop_fetched_range(fetcher, kafka_tp, result)
-                if fetched is not None:
-                    batched.append((tp, fetched))
-            else:
-                records = result.getall(max_unbatched_records)
-                if not result.has_more():
-                    del fetcher._records[kafka_tp]
-                    fetcher._notify(fetcher._wait_consume_future)
-                if records:
-                    unbatched[tp] = records
-        return FetchedRecords(tuple(batched), unbatched)
+        return FetchedRecords(tuple(batched), unbatched, failed)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit, and return whether Kafka has confirmed it in time.
