@@ -64,3 +64,11 @@ async def test_what_a_growth_left_in_another_partition_is_not_pushed(load_agent:
     event = an_event("ada", "eu", (bucket_of("ada", partitions) + 1) % partitions)
     await agent.push_to_edge(event, EdgePusher(point := FakePoint(), "us", ONCE))
     assert (point.homes, event.acknowledged) == ({}, 1)
+
+
+async def test_a_record_that_is_no_location_is_left_out() -> None:
+    deep = b'{"user_id":"eve","region":"eu","x":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
+    records = [ARecord(b"{", b"bob"), ARecord(deep, b"eve"), ARecord(b'{"user_id":"ada","region":"eu"}', b"ada")]
+    point = FakePoint()
+    await EdgePusher(point, "us", ONCE).push(records)
+    assert point.homes == {"ada": "eu"}
