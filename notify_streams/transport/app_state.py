@@ -65,6 +65,8 @@ class AppState:
         self.offsets: Mapping[TP, PartitionOffsets] | None = None
         #: When that was, on the event loop's clock.
         self.offsets_at_s = 0.0
+        #: Partitions whose position was beyond their end when the offsets were read last.
+        self.beyond_end: frozenset[TP] = frozenset()
         #: Topics that the watchdog does not observe.
         self.exempt_topics: set[str] = set()
         #: Topic → see `count_progress_by`.

@@ -114,9 +114,11 @@ async def observe(consumer: Consumer) -> None:
     state = app_state(consumer.app)
     tps = consumer.source_partitions()
     # Positions come from the buffers, ends must come from Kafka: a fetcher that has stopped does not know that an end has moved.
+    before = {tp: consumer.processed_position(tp) for tp in tps}
     offsets = await consumer.partition_offsets(tps) if tps else {}
     now_s = state.offsets_at_s = time.monotonic()
     state.offsets = offsets
+    _say_what_is_beyond_its_end(consumer, before)
     partitions = {
         tp: PartitionState(
             consumer.processed_position(tp),
@@ -138,3 +140,30 @@ async def observe(consumer: Consumer) -> None:
             "the worker is stuck",
             extra={"action": "watchdog.stuck", "what": found.what, "reason": found.reason.value, "for_s": found.for_s},
         )
+
+
+def _say_what_is_beyond_its_end(consumer: Consumer, positions: Mapping[TP, int | None]) -> None:
+    """An agent that keeps its own positions does not read what a topic that was made anew has before them, and has nothing to say.
+
+    Seen twice: the end that a new leader knows may be behind for a moment.
+    """
+    state = app_state(consumer.app)
+    ends = {tp: found.end for tp, found in (state.offsets or {}).items()}
+    beyond = {
+        tp: position
+        for tp, position in positions.items()
+        if tp in ends and position is not None and position > ends[tp]
+    }
+    for tp in state.beyond_end & beyond.keys():
+        log.error(
+            "a partition ends before its position, so new records are not read: its topic was made anew or has lost records; "
+            "a restore makes positions and topic agree",
+            extra={
+                "action": "partition.beyond_end",
+                "topic": tp.topic,
+                "partition": tp.partition,
+                "position": beyond[tp],
+                "end": ends[tp],
+            },
+        )
+    state.beyond_end = frozenset(beyond)

@@ -2,11 +2,22 @@
 
 import asyncio
 from itertools import count
+from typing import Any
 
+import pytest
 from faust import App
 from faust.types import TP
 
-from notify_streams.transport import Watchdog, batched_consumer, count_progress_by, on_assigned, ready, start_at, stuck
+from notify_streams.transport import (
+    Watchdog,
+    batched_consumer,
+    batched_topic,
+    count_progress_by,
+    on_assigned,
+    ready,
+    start_at,
+    stuck,
+)
 from notify_streams.transport.app_state import app_state
 from notify_streams.transport.health_monitor import observe
 from notify_streams.transport.watchdog import Reason
@@ -62,6 +73,40 @@ async def test_a_partition_that_waits_for_a_service_is_not_stuck_and_one_whose_h
         faulty.clear()
         await until(lambda: ready(app))
         assert not batched_consumer(app).held_up
+
+
+async def test_a_position_beyond_the_end_is_said(
+    kafka_bootstrap: str, new_app: NewApp, running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A ledger of a topic that was made anew: what is written below its position is not read."""
+    topic = await a_topic(kafka_bootstrap, 1)
+    app = new_app()
+    processed: list[bytes | None] = []
+
+    @app.agent(batched_topic(app, topic))
+    async def keep_position(stream: Any) -> None:
+        async for event in stream.noack().events():
+            if event.value.start != 5:
+                event.refuse(5)
+            else:
+                processed.extend(record.value for record in event.value.records)
+
+    async def positions(tps: frozenset[TP]) -> dict[TP, int]:
+        return dict.fromkeys(tps, 5)
+
+    async def is_said() -> bool:
+        await observe(batched_consumer(app))
+        return any(getattr(one, "action", "") == "partition.beyond_end" for one in caplog.records)
+
+    start_at(app, positions, lambda tp: tp.partition)
+    async with running(app):
+        await fill(kafka_bootstrap, topic, 0, [b"0", b"1", b"2"])
+        await until(is_said)
+        await fill(kafka_bootstrap, topic, 0, [b"3", b"4", b"5"])
+        await until(lambda: processed == [b"5"])
+        caplog.clear()
+        for _ in range(3):
+            assert not await is_said()
 
 
 async def test_a_slow_batch_whose_records_are_processed_is_not_stuck(
