@@ -163,9 +163,13 @@ class RemoteRegion:
         slot = partition % _CONNECTIONS
         producer = await self._connected(slot)
         first = acknowledged.get(place, 0)
+        left = records[first:]
+        # The producer bounds each Kafka batch, and says what has arrived. The whole takes longer on a slow link, and a send that is
+        # cancelled says nothing: it would begin again and again.
+        batches = 2 * (sum(len(value or b"") for _, value, _ in left) // _BATCH_BYTES + 1)
         try:
-            async with asyncio.timeout(self._timeout_s + 1.0):
-                await producer.send_batch(target, partition, records[first:])
+            async with asyncio.timeout((self._timeout_s + 1.0) * batches):
+                await producer.send_batch(target, partition, left)
         except BatchNotSent as error:
             acknowledged[place] = first + error.unsent.start
             raise RetryLater(f"{target}-{partition}: not acknowledged: {type(error.cause).__name__}") from error

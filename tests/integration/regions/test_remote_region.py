@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 
@@ -66,6 +67,22 @@ async def test_a_batch_arrives_in_order_in_its_own_partition(remote: RemoteRegio
     await remote.forward(batch)
     assert await arrived(link, 5, tag) == values(batch)
     assert remote.state.connected and remote.state.handed_over == 1500 and remote.state.in_hand == {}
+
+
+async def test_a_batch_that_takes_longer_than_one_kafka_batch_may_arrives_once(
+    remote: RemoteRegion, link: LatencyProxy
+) -> None:
+    tag = an_id()
+    await remote.forward(triggers(5, 0, 1, an_id()))
+    small = triggers(5, 1, 9, tag)
+    large = [
+        Record(record.key or b"", (record.value or b"").split(b" ")[0] + b" " + os.urandom(900_000), record.headers)
+        for record in small.records
+    ]
+    batch = RecordBatch(small.topic, 5, 1, 10, large)
+    link.delay_s = 0.5  # each way, so longer than the time-out of 3 s for all of them
+    await remote.forward(batch)
+    assert await arrived(link, 5, tag) == values(batch)
 
 
 async def test_records_arrive_on_their_target_topic_with_hops_and_origin_but_without_target(
