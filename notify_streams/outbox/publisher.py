@@ -76,7 +76,9 @@ async def _in_order(producer: Producer, queue: deque[OutboxRow]) -> None:
         try:
             await producer.send_batch(row.topic, row.partition, row.records)
         except RecordTooLarge as error:
-            await producer.send_batch(DEAD_LETTERS, row.partition, [_dead_letter(row, error.index)])
+            row = queue[0] = replace(row, records=row.records[error.sent :])
+            index = error.index - error.sent
+            await producer.send_batch(DEAD_LETTERS, row.partition, [_dead_letter(row, index)])
             metrics.DEAD_LETTERS.labels(DeadReason.BAD_RECORD.value).inc()
             log.error(
                 "record too large for its topic, it becomes a dead letter",
@@ -87,7 +89,7 @@ async def _in_order(producer: Producer, queue: deque[OutboxRow]) -> None:
                     "limit": error.limit,
                 },
             )
-            queue[0] = replace(row, records=[*row.records[: error.index], *row.records[error.index + 1 :]])
+            queue[0] = replace(row, records=[*row.records[:index], *row.records[index + 1 :]])
         else:
             queue.popleft()
 

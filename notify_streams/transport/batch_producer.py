@@ -175,7 +175,7 @@ class BatchProducer:
             None if there was nothing to send.
 
         Raises:
-            RecordTooLarge: nothing was sent.
+            RecordTooLarge: the records from `sent` on were not written.
             BatchNotSent: some were not acknowledged.
         """
         if not records:
@@ -190,7 +190,7 @@ class BatchProducer:
             try:
                 async with asyncio.timeout(settings.produce_timeout_s) as timeout:
                     producer = await self._connected()
-                    for builder in build_batches(
+                    batches = build_batches(
                         topic,
                         partition,
                         records,
@@ -199,16 +199,21 @@ class BatchProducer:
                         max_batch_bytes=limit,
                         max_record_bytes=settings.max_record_bytes or settings.max_produce_bytes,
                         compression=producer._message_accumulator._compression_type,
-                    ):
-                        # This batch was built while the one before was in flight.
-                        at = await sender.finish(at)
-                        timeout.reschedule(asyncio.get_running_loop().time() + settings.produce_timeout_s)
-                        sender.begin(builder, await producer.send_batch(builder, topic, partition=partition))
+                    )
+                    try:
+                        for builder in batches:
+                            # This batch was built while the one before was in flight.
+                            at = await sender.finish(at)
+                            timeout.reschedule(asyncio.get_running_loop().time() + settings.produce_timeout_s)
+                            sender.begin(builder, await producer.send_batch(builder, topic, partition=partition))
+                    except RecordTooLarge as error:
+                        error.sent = await sender.finish(at)
+                        raise
                     at = await sender.finish(at)
             except _TOO_LARGE as error:
                 self._replace(producer)
                 if sender.count == 1:
-                    raise RecordTooLarge(topic, partition, at, sender.size, limit) from error
+                    raise RecordTooLarge(topic, partition, at, sender.size, limit, sent=at) from error
                 self._limits[topic] = max(min(limit, sender.size) // 2, 1)
                 log.warning(
                     "the broker refused a batch, smaller ones will be sent",

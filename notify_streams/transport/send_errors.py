@@ -1,7 +1,7 @@
 """Errors of `BatchProducer`: permanent or transient.
 
 SendError
-├── RecordTooLarge   permanent: drop or shrink that record; nothing of the batch was sent
+├── RecordTooLarge   permanent: drop or shrink that record; those from `sent` on are not written
 └── BatchNotSent     transient: retry the records that it names
 
 A topic that is missing, or that the client may not write to, is transient: an operator can change that, the record has no part in it.
@@ -15,15 +15,16 @@ class SendError(Exception):
 
 
 class RecordTooLarge(SendError):
-    """One record is over the size limit. Nothing was sent: remove the record at `index` and send the batch again."""
+    """One record is over the size limit. Remove the record at `index` and send the records from `sent` on again: those before are written."""
 
-    def __init__(self, topic: str, partition: int, index: int, size: int, limit: int) -> None:
+    def __init__(self, topic: str, partition: int, index: int, size: int, limit: int, sent: int = 0) -> None:
         super().__init__(f"record {index} for {topic}-{partition} has {size} bytes, the limit is {limit}")
         self.topic = topic
         self.partition = partition
         self.index = index
         self.size = size
         self.limit = limit
+        self.sent = sent
 
 
 class BatchNotSent(SendError):

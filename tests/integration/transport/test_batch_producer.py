@@ -59,6 +59,20 @@ async def test_a_record_over_the_limit_is_named(kafka_bootstrap: str, producer: 
     assert caught.value.index == 1
 
 
+async def test_what_was_written_before_a_record_over_the_limit_is_named(
+    kafka_bootstrap: str, producer: BatchProducer
+) -> None:
+    topic = await a_topic(kafka_bootstrap, 1)
+    records = [(b"%d" % number, b"v" * 100, ()) for number in range(100)]
+    records[90] = (b"large", b"x" * 5000, ())
+    with pytest.raises(RecordTooLarge) as caught:
+        await producer.send_batch(topic, 0, records)
+    assert 0 < caught.value.sent <= caught.value.index == 90
+    await producer.send_batch(topic, 0, records[caught.value.sent : 90] + records[91:])
+    kept = [key for key, _, _ in records if key != b"large"]
+    assert [record.key for record in await read(kafka_bootstrap, topic, 99)] == kept
+
+
 async def test_a_broker_that_takes_less_than_expected_gets_smaller_batches(
     kafka_bootstrap: str, producer: BatchProducer
 ) -> None:

@@ -10,6 +10,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import OutboxRow, plan_flush
 from notify_streams.outbox.publisher import publish, publish_in_time, rows_by_partition
 from notify_streams.routing.outcome_records import repartitioned
+from notify_streams.transport import RecordTooLarge
 from tests.builders import NOON, ARecord, a_decided_batch
 
 
@@ -113,6 +114,15 @@ async def test_rows_of_many_kafka_batches_may_take_longer_than_one() -> None:
     broker.gate["a"].set()
     await publishing
     assert [value for _, _, value in broker.sent] == [b"000", b"001", b"002"]
+
+
+async def test_records_before_one_that_is_too_large_are_not_sent_again() -> None:
+    broker = Broker()
+    broker.errors = {"a": [RecordTooLarge("a", 3, index=1, size=9, limit=8, sent=1)]}
+    entries = [repartitioned(ARecord(b"%03d" % number), "a", 0, 3, "u") for number in range(3)]
+    grouped = rows_by_partition(plan_flush("f", "standard", [a_decided_batch(*entries)], NOON).rows)
+    await publish(broker, grouped)
+    assert broker.sent == [("dead_letters", 3, b"001"), ("a", 3, b"002")]
 
 
 async def test_without_rows_nothing_is_sent() -> None:
