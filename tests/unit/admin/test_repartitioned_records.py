@@ -66,7 +66,9 @@ def test_a_record_that_is_too_large_is_not_repartitioned() -> None:
         pytest.param(TOPIC, 7, f"{TOPIC}:3:150", f"{TOPIC}:3:150", True, id="the region has grown since"),
         pytest.param(FORWARDED, 3, f"{TOPIC}:3:160", f"{TOPIC}:3:150", False, id="it waited in another region"),
         pytest.param(FORWARDED, 3, f"{TOPIC}:3:150", f"{TOPIC}:3:150", False, id="of another topic"),
-        pytest.param(TOPIC, 3, f"{TOPIC}:5:150", f"{TOPIC}:5:150", False, id="repartitioned, a client guessed its place"),
+        pytest.param(
+            TOPIC, 3, f"{TOPIC}:5:150", f"{TOPIC}:5:150", False, id="repartitioned, a client guessed its place"
+        ),
         pytest.param(TOPIC, 3, f"{TOPIC}:5:150", "app", False, id="repartitioned, with a client's header"),
         pytest.param(TOPIC, 3, "", "app", False, id="a client's header"),
         pytest.param(TOPIC, 3, "", "", False, id="neither"),
