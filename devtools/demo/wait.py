@@ -78,7 +78,7 @@ class RegionWatcher:
                         if await is_ready(http, url):
                             del waiting[worker]
                     names = ", ".join(f"{region}/{role}" for region, role in waiting)
-                    show(total - len(waiting), f"waiting for {names}" if len(waiting) <= _NAMED else "")
+                    show(total - len(waiting), f"waiting for {names}" if 0 < len(waiting) <= _NAMED else "")
                     if waiting and time.monotonic() > deadline:
                         raise StoreUnavailable(f"not ready after {timeout_s:.0f} s: {names}; see their logs")
                     await asyncio.sleep(_POLL_S)

@@ -27,6 +27,8 @@ _CONNECT_S: Final = 5.0
 _OF_THE_TOPIC: Final = 1
 #: New partitions are known to all brokers by then.
 _CREATED_S: Final = 30.0
+#: Partitions that the slowest broker makes in a second: one on a laptop.
+_CREATED_A_SECOND: Final = 100
 _CREATED_AGAIN_S: Final = 0.2
 
 
@@ -215,10 +217,12 @@ async def add_partitions(settings: Settings) -> None:
         raise NotifyError(f"Kafka refused more partitions: {error}") from error
     finally:
         await admin.close()
-    deadline = time.monotonic() + _CREATED_S
+    deadline = time.monotonic() + _CREATED_S + sum(wanted.values()) / _CREATED_A_SECOND
     while late := [name for name, count in (await partition_counts(settings)).items() if count != wanted[name]]:
         if time.monotonic() > deadline:
-            raise StoreUnavailable(f"Kafka has accepted more partitions for {late[0]}, but does not show them yet")
+            raise StoreUnavailable(
+                f"Kafka has accepted more partitions for {late[0]}, but does not show them yet; run the command again"
+            )
         await asyncio.sleep(_CREATED_AGAIN_S)
 
 

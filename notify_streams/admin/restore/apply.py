@@ -59,6 +59,7 @@ async def plan(settings: Settings, categories: Categories, options: Options) -> 
     """
     logged = read_erasure_log(options.erased, settings.partitions)
     async with connected(settings, categories) as region, TopicReader(settings) as topics:
+        await region.shards.refresh_directory(require_all=True)
         log = MaintenanceLog(region.shards, settings.outbox.transaction_timeout_s)
         one = await log.under_way()
         begun = None if one is None or one.verb != RESTORE else one.options
@@ -85,6 +86,8 @@ async def apply(
     async with AsyncExitStack() as closing:
         region = await closing.enter_async_context(connected(settings, categories))
         topics = await closing.enter_async_context(TopicReader(settings))
+        # A bucket that has moved would be read on the wrong shard.
+        await region.shards.refresh_directory(require_all=True)
         log = MaintenanceLog(region.shards, settings.outbox.transaction_timeout_s)
         one = await log.under_way()
         since = options.since

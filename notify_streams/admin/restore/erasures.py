@@ -96,7 +96,7 @@ async def erased_persons(settings: Settings, since: datetime | None) -> list[Era
     """
     erasure_key(settings)
     async with Shards(settings, serverSelectionTimeoutMS=2_000) as shards:
-        await shards.refresh_directory()
+        await shards.refresh_directory(require_all=True)
         documents = [one async for one in _documents(shards, settings.outbox.transaction_timeout_s)]
     return [
         ErasedPerson(
