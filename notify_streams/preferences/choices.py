@@ -44,6 +44,9 @@ class ChoiceChange(msgspec.Struct, frozen=True, gc=False):
     immediate: bool = False
     source: ChoiceSource = ChoiceSource.APP
     detail: str = ""
+    #: Of a change that was published before it is stored: the record's version before that. The same choice in a later version of the
+    #: record is this change, stored by a reader of the topic.
+    published_after: int | None = None
 
 
 #: Category number, channel, choice.
@@ -82,8 +85,9 @@ EMPTY_RECORD: Final = PreferenceRecord()
 def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange], now: datetime) -> PreferenceRecord:
     """The record with the changes that win; the same object if none does.
 
-    A later `at` wins; of two different choices with the same `at` the opt-out wins; a repetition changes nothing. A stored choice
-    whose time lies ahead of `now` by more than clocks may differ does not win. Each stored change raises the version by one: of two rows of
+    A later `at` wins; of two different choices with the same `at` the opt-out wins; a repetition changes nothing, nor does a change that
+    was published and is stored (`ChoiceChange.published_after`). A stored choice whose time lies ahead of `now` by more than clocks may
+    differ does not win. Each stored change raises the version by one: of two rows of
     a user the higher version is the newer one.
     """
     version = record.version
@@ -92,6 +96,8 @@ def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange], now: dateti
     for change in changes:
         channels = changed.get(change.number) or record.choices.get(change.number, {})
         stored = channels.get(change.channel)
+        if stored is not None and _is_stored(change, stored, record.version):
+            continue
         at = _winning_time(stored, change, now)
         if at is None:
             continue
@@ -105,9 +111,42 @@ def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange], now: dateti
     return PreferenceRecord(version, record.choices | changed, tuple(replaced))
 
 
+def to_publish(record: PreferenceRecord, changes: Iterable[ChoiceChange], now: datetime) -> list[ChoiceChange]:
+    """The changes with the times that `merge` would store, so that merging them anywhere, at any time, gives the same choices.
+
+    A change that loses against one before it is left out. Of those of a category and channel only the last that wins stays immediate.
+    """
+    found: list[ChoiceChange] = []
+    winners: dict[tuple[int, Channel], int] = {}
+    for change in changes:
+        key = (change.number, change.channel)
+        if (earlier := winners.get(key)) is None:
+            stored = record.choices.get(change.number, {}).get(change.channel)
+        else:
+            stored = Choice(found[earlier].opted_in, found[earlier].at, 0)
+        at = _winning_time(stored, change, now)
+        if earlier is not None:
+            if at is None:
+                continue
+            found[earlier] = msgspec.structs.replace(found[earlier], immediate=False, published_after=None)
+        if at is not None:
+            winners[key] = len(found)
+        found.append(msgspec.structs.replace(change, at=at or in_whole_ms(change.at), published_after=record.version))
+    return found
+
+
 def in_whole_ms(at: datetime) -> datetime:
     """`at` in the precision that MongoDB stores."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def _is_stored(change: ChoiceChange, stored: Choice, version: int) -> bool:
+    """Whether `stored`, of a record of this version, is the change. Its time may be an earlier one: see `read_preference_update`."""
+    return (
+        change.published_after is not None
+        and change.published_after < stored.version <= version
+        and (stored.opted_in, stored.source, stored.detail) == (change.opted_in, change.source, change.detail)
+    )
 
 
 def _winning_time(stored: Choice | None, change: ChoiceChange, now: datetime) -> datetime | None:

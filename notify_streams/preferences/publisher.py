@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from notify_streams.records.address_ids import is_address_id
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.source_proofs import SourceProofs
 from notify_streams.records.user_records import encode_record
 from notify_streams.topics import PREFERENCE_ROWS, PREFERENCE_UPDATES
@@ -29,8 +30,10 @@ def publisher_for(producer: Producer, settings: Settings) -> Publish:
             key = update.user_id.encode()
             value = encode_record(update)
             batches.setdefault((PREFERENCE_UPDATES, bucket), []).append((key, value, proofs.headers(update, value)))
-            if not is_address_id(update.user_id):
-                batches.setdefault((PREFERENCE_ROWS, bucket), []).append((key, rows[update.user_id], ()))
+        for user_id, row in rows.items():
+            if not is_address_id(user_id):
+                place = (PREFERENCE_ROWS, bucket_of(user_id, settings.partitions))
+                batches.setdefault(place, []).append((user_id.encode(), row, ()))
         await asyncio.gather(*(producer.send_batch(*place, records) for place, records in batches.items()))
 
     return publish

@@ -124,6 +124,12 @@ class PreferenceRepository:
             async with self._linearizable(self._shards.of(bucket), [bucket]) as (collection, session):
                 return (await _find_records(collection, {user_id: bucket}, session)).get(user_id, EMPTY_RECORD)
 
+    async def read_earlier(self, bucket: int, user_id: str) -> PreferenceRecord:
+        """The same without a write, so that changes of the last moments may be missing."""
+        with self._mongo_call():
+            found = await _find_records(self._shards.collection(PREFERENCES, bucket), {user_id: bucket})
+        return found.get(user_id, EMPTY_RECORD)
+
     async def rows(self, bucket: int, user_ids: Sequence[str]) -> dict[str, bytes]:
         """The rows of the users that have one, by user id; it may hold other users, too."""
         batcher = self._row_reads[self._shards.of(bucket)]

@@ -1,19 +1,21 @@
 """Writes choices: single ones, batches from the topic, bulk imports.
 
-The order: first the preference record in MongoDB, then the delta in Redis and the row for the tables.
+The order: first the preference record in MongoDB, then the delta in Redis and the row for the tables. A single choice is published as an
+update before: after a crash in between, the registry role, which reads the topic, stores it and publishes the row.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.preferences.categories import choices_named
-from notify_streams.preferences.choices import ChoiceChange
+from notify_streams.preferences.choices import ChoiceChange, to_publish
 from notify_streams.preferences.deltas import make_visible
 from notify_streams.preferences.suppressed_addresses import number_of
 from notify_streams.records.address_ids import is_address_id
@@ -25,11 +27,10 @@ from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from datetime import datetime
     from typing import Literal
 
     from notify_streams.preferences.categories import Categories
-    from notify_streams.preferences.choices import PreferenceRecord
+    from notify_streams.preferences.choices import Choice, PreferenceRecord
     from notify_streams.preferences.deltas import Deltas
     from notify_streams.preferences.erased_users import ErasedUsers
     from notify_streams.preferences.repository import BucketedChange, PreferenceRepository
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from notify_streams.records.choice_sources import ChoiceSource
     from notify_streams.roles import Channel
 
-    #: Publishes updates, each with its bucket, on `preference_updates`, and the rows of their users, by user id, on `preference_rows`.
+    #: Publishes updates, each with its bucket, on `preference_updates`, and the rows of users, by user id, on `preference_rows`.
     #: Returns when Kafka has all of them, raises otherwise.
     Publish = Callable[[Sequence[tuple[int, PreferenceUpdate]], Mapping[str, bytes]], Awaitable[None]]
     #: Rejected updates: index in the batch, and why.
@@ -108,7 +109,8 @@ class PreferenceWriter:
         the delta. If Redis did not take the delta, a check may trust a lease from before the record was durable, but no later one: the
         next lease is given only after this choice was copied (`staleness_bound`). So this method then waits for `lease_s`. The tables
         must get the row before the delta expires (`StalenessBound.table_lag_s`), so the row must be published. The update is published
-        for the other regions.
+        before the record is written: if this process ends before it has published the row, the registry role does, which publishes the
+        row of every user of whom it reads an update. From there the other regions get the update, too.
 
         Args:
             user_id: a user's, or an address's; then `category` is the reason of its suppression (`suppressed_addresses`).
@@ -116,7 +118,7 @@ class PreferenceWriter:
             immediate: False: `now` is the time of an earlier message, and a stored choice with a later one stays.
 
         Raises:
-            RetryLater: the record or the topic could not be written. Repeating the call is safe.
+            RetryLater: the topic or the record could not be written; the choice may be applied all the same. Repeating the call is safe.
             KeyError: no such category; the caller has checked it.
         """
         changes = [
@@ -213,29 +215,40 @@ class PreferenceWriter:
     async def _put_together(
         self, user_id: str, bucket: int, requests: Sequence[_NamedChanges]
     ) -> list[PreferenceRecord]:
-        changes = [change for request in requests for change in request]
-        named = dict.fromkeys((name, change.number, change.channel) for name, change in changes)
+        names = {change.number: name for request in requests for name, change in request}
+        before = await self._repository.read_earlier(bucket, user_id)
+        changes = to_publish(before, [change for request in requests for _, change in request], datetime.now(UTC))
+
+        def update_of(number: int, channel: Channel, choice: Choice | ChoiceChange) -> tuple[int, PreferenceUpdate]:
+            return bucket, PreferenceUpdate(
+                user_id, names[number], channel, choice.opted_in, choice.at, choice.source, choice.detail
+            )
+
+        published = [update_of(change.number, change.channel, change) for change in changes]
+        known = frozenset(published)
 
         async def make_known(records: Mapping[str, PreferenceRecord]) -> None:
-            record = records[user_id]
-            updates = []
-            for name, number, channel in named:
-                choice = record.choices[number][channel]
-                update = PreferenceUpdate(
-                    user_id, name, channel, choice.opted_in, choice.at, choice.source, choice.detail
-                )
-                updates.append((bucket, update))
+            chosen = dict.fromkeys((change.number, change.channel) for change in changes)
+            stored = [update_of(*key, records[user_id].choices[key[0]][key[1]]) for key in chosen]
             rows = _rows_of(records)
-            await asyncio.gather(make_visible(self._deltas, self._bound, rows), self._publish_all(updates, rows))
+            others = [update for update in stored if update not in known]
+            await asyncio.gather(make_visible(self._deltas, self._bound, rows), self._publish_all(others, rows))
 
-        records = await self._repository.apply(((bucket, user_id, change) for _, change in changes), make_known)
+        await self._publish_all(published, {}, "Kafka has not confirmed the choices, so they were not stored")
+        records = await self._repository.apply(((bucket, user_id, change) for change in changes), make_known)
         return [records[user_id]] * len(requests)
 
-    async def _publish_all(self, updates: Sequence[tuple[int, PreferenceUpdate]], rows: Mapping[str, bytes]) -> None:
+    async def _publish_all(
+        self,
+        updates: Sequence[tuple[int, PreferenceUpdate]],
+        rows: Mapping[str, bytes],
+        otherwise: str = "the choices are stored but not published",
+    ) -> None:
+        """Raises `RetryLater` with the text `otherwise`."""
         try:
             await self._publish(updates, rows)
         except Exception as error:
-            raise RetryLater("the choices are stored but not published") from error
+            raise RetryLater(otherwise) from error
 
 
 def _rows_of(records: Mapping[str, PreferenceRecord]) -> dict[str, bytes]:

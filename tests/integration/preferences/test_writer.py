@@ -12,6 +12,7 @@ import pytest
 
 from notify_streams.errors import Refused, RetryLater
 from notify_streams.preferences.bulk_import import ImportProgress, import_file
+from notify_streams.preferences.consents import read_consents
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.outcomes import DeadReason
@@ -103,8 +104,49 @@ async def test_nothing_is_promised_without_kafka(env_of: OpenEnv) -> None:
     async def fail(updates: Any, rows: Any) -> None:
         raise OSError("no broker")
 
+    env = await env_of(publish=fail)
     with pytest.raises(RetryLater):
-        await put(await env_of(publish=fail))
+        await put(env)
+    assert (await env.repository.read(BUCKET, "u-1")).version == 0, (
+        "nor is anything stored of which the tables get no row"
+    )
+
+
+async def test_after_a_crash_behind_the_durable_record_the_topic_brings_the_row(env_of: OpenEnv) -> None:
+    published: list[Any] = []
+
+    async def crash_before_the_row(updates: Any, rows: Any) -> None:
+        if rows:
+            raise OSError("the process ends here")
+        published.extend(updates)
+
+    env, registry = await env_of(publish=crash_before_the_row), await env_of()
+    with pytest.raises(RetryLater):
+        await put(env)
+    stored = await registry.repository.read(BUCKET, "u-1")
+    assert stored.version == 1 and not stored.choices[2]["push"].opted_in
+    assert (await registry.writer.apply_updates(published)).rows == {"u-1": stored.row()}
+
+
+@pytest.mark.parametrize("behind_ms", [0, 5])
+async def test_a_choice_that_the_registry_stores_first_is_one_version_and_one_entry(
+    env_of: OpenEnv, behind_ms: int
+) -> None:
+    """`behind_ms`: Kafka's clock cuts the time."""
+    registry = await env_of()
+
+    async def publish(updates: Any, rows: Any) -> None:
+        arrived = [
+            (bucket, msgspec.structs.replace(one, updated_at=one.updated_at - timedelta(milliseconds=behind_ms)))
+            for bucket, one in updates
+        ]
+        await registry.writer.apply_updates(arrived)
+
+    env = await env_of(publish=publish)
+    for version, opted_in in enumerate([False, False, True, False], 1):
+        assert await put(env, opted_in=opted_in) == version
+        await asyncio.sleep(0.01)  # past the time that was cut
+    assert len(await read_consents(env.shards, BUCKET, "u-1")) == 4
 
 
 async def test_without_redis_a_choice_is_promised_when_no_lease_can_be_left(env_of: OpenEnv) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.preferences import choices
 from notify_streams.preferences.choices import EMPTY_RECORD, Choice, ChoiceChange, PreferenceRecord
 from notify_streams.preferences.consents import replaced_choices
+from notify_streams.preferences.row_codec import decode_row
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.roles import CHANNELS
 from tests.unit.preferences.preference_builders import NOON, a_change, later
@@ -90,6 +92,37 @@ def test_a_choice_by_hand_wins_whatever_is_stored(changes: Any, opted_in: Any, u
     assert after.choices[1]["push"].opted_in is opted_in
     assert after.version == before.version + 1
     assert all(change.at <= after.choices[1]["push"].at + timedelta(milliseconds=1) for change in [immediate])
+
+
+@given(CHANGES, CHANGES, st.lists(st.booleans(), min_size=12, max_size=12))
+def test_what_is_published_is_what_is_stored(earlier: Any, changes: Any, by_hand: Any) -> None:
+    before, now = merge(EMPTY_RECORD, earlier), later(60)
+    changes = with_immediate(changes, by_hand)
+    assert choices.merge(before, choices.to_publish(before, changes, now), now) == choices.merge(before, changes, now)
+
+
+@given(CHANGES, CHANGES, st.lists(st.booleans(), min_size=12, max_size=12), st.integers(0, 12))
+def test_a_reader_of_the_topic_may_store_any_part_of_it_first(
+    earlier: Any, changes: Any, by_hand: Any, cut: int
+) -> None:
+    before, now = merge(EMPTY_RECORD, earlier), later(60)
+    published = choices.to_publish(before, with_immediate(changes, by_hand), now)
+    read = [msgspec.structs.replace(one, immediate=False, published_after=None) for one in published]
+    alone = choices.merge(before, published, now)
+    after = choices.merge(choices.merge(before, read[:cut], now), published, now)
+    assert decode_row(after.row())[1] == decode_row(alone.row())[1], "the same choices, perhaps in another version"
+    at_last = choices.merge(after, read, now)
+    assert (at_last.version, what_holds(at_last)) == (alone.version, what_holds(alone))
+
+
+def with_immediate(changes: Any, by_hand: Any) -> list[ChoiceChange]:
+    return [msgspec.structs.replace(one, immediate=hand) for one, hand in zip(changes, by_hand, strict=False)]
+
+
+def test_an_equal_choice_that_was_stored_before_the_publication_is_another_one() -> None:
+    before = merge(EMPTY_RECORD, [a_change(at=NOON)])
+    (published,) = choices.to_publish(before, [a_change(at=later(1), immediate=True)], later(60))
+    assert merge(before, [published]).version == 2
 
 
 def test_an_older_update_that_arrives_late_changes_nothing() -> None:

@@ -91,6 +91,9 @@ class RecordsInMemory:
     def __init__(self) -> None:
         self.records: dict[str, PreferenceRecord] = {}
 
+    async def read_earlier(self, bucket: int, user_id: str) -> PreferenceRecord:
+        return self.records.get(user_id, EMPTY_RECORD)
+
     async def apply(self, changes: Any, then: Any) -> dict[str, PreferenceRecord]:
         for _, user_id, change in changes:
             self.records[user_id] = merge(self.records.get(user_id, EMPTY_RECORD), [change], datetime.now(UTC))
