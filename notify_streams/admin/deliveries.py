@@ -17,10 +17,11 @@ from notify_streams.delivery.attempt_reader import (
 )
 from notify_streams.delivery.attempts import delivery_key, fold, key_range
 from notify_streams.delivery.failed_receipts import MessagePlace
-from notify_streams.delivery.timers import arm_unless_there, new_timer
+from notify_streams.delivery.timers import arm_unless_there, new_timer, record_bytes
 from notify_streams.errors import Refused
 from notify_streams.records.ids import delivery_id, split_delivery_id
 from notify_streams.roles import channel_topic
+from notify_streams.stores.command_parts import command_parts
 from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, TIMERS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.shard_clocks import ShardClocks
@@ -247,8 +248,8 @@ class _Timers:
                 for one, message in replays
                 if one.id not in changed
             ]
-            if updates:
-                await write_in_session(session, database, "update", TIMERS, updates=updates)
+            for part in command_parts(updates, record_bytes):
+                await write_in_session(session, database, "update", TIMERS, updates=part)
 
         with mongo_call(f"add timers in bucket {bucket}", self._timeout_s):
             await run_transaction(self._shards.client(shard), body)

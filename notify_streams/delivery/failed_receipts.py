@@ -21,7 +21,7 @@ from notify_streams import metrics
 from notify_streams.delivery.attempt_reader import AttemptReader, last_provider
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
-from notify_streams.delivery.timers import arm_unless_there, new_timer
+from notify_streams.delivery.timers import arm_unless_there, new_timer, record_bytes
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.categories import OnFailedReceipt
 from notify_streams.records.channel_message import ChannelMessage
@@ -29,6 +29,7 @@ from notify_streams.records.ids import split_delivery_id
 from notify_streams.records.names import MAX_LENGTH
 from notify_streams.records.trigger import NO_DATA
 from notify_streams.roles import CHANNELS, Channel, channel_named, channel_topic, lane_of
+from notify_streams.stores.command_parts import command_parts
 from notify_streams.stores.mongo import ATTEMPTS, TIMERS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.shard_clocks import ShardClocks
@@ -194,8 +195,8 @@ class FailedReceipts:
             added = len(new)
             if new:
                 await write_in_session(session, database, "insert", ATTEMPTS, documents=[one for one, _ in new])
-                timers = [arm_unless_there(timer) for _, timer in new]
-                await write_in_session(session, database, "update", TIMERS, updates=timers)
+                for timers in command_parts([arm_unless_there(timer) for _, timer in new], record_bytes):
+                    await write_in_session(session, database, "update", TIMERS, updates=timers)
 
         with mongo_call(f"add timers on shard {shard}", self._timeout_s):
             await run_transaction(self._shards.client(shard), body)

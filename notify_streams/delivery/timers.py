@@ -91,6 +91,11 @@ def arm_unless_there(timer: Document) -> Document:
     return statement | {"u": {"$setOnInsert": {name: timer[name] for name in timer.keys() - statement["q"].keys()}}}
 
 
+def record_bytes(statement: Document) -> int:
+    """Bytes of the message in a statement of `arm_unless_there`."""
+    return len(statement["u"]["$setOnInsert"]["record"])
+
+
 def rearm(timer: Document, token: Token) -> Document:
     """The statement that replaces a timer which this worker has claimed."""
     return {"q": _claimed(timer["_id"], timer["bucket"], token), "u": timer}

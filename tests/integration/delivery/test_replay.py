@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
+
+import msgspec
 
 from notify_streams.admin.deliveries import FoundDelivery, ReplayOptions, Selection, find_deliveries, replay_deliveries
 from notify_streams.delivery.failed_receipts import MessagePlace
@@ -135,3 +138,24 @@ async def test_of_two_operators_who_replay_the_same_delivery_one_does(env: Deliv
         await until(partial(env.is_in, "sent"), "the replay")
         assert await replay_of(env, batch, found) == {name: [] for name in again} | {"changed": [found[0].id]}
     assert await env.timers() == [] and calls_of(provider) == [(1, False), (2, False)]
+
+
+async def test_replays_of_many_large_messages_are_written_in_parts_that_a_command_takes(
+    env: DeliveryEnvironment,
+) -> None:
+    ids = [f"t{number}" for number in range(80)]
+    batch = await env.notify(*ids)
+    refused: Any = {one: [REJECTED] for one in ids}
+    async with env.engine(Provider(**refused)) as engine:
+        await engine.deliver(batch)
+        for one in ids:
+            await until(partial(env.is_in, "failed", one))
+    messages = [read_channel_message(record.value or b"") for record in batch.records]
+    large = {one.delivery_id: msgspec.structs.replace(one, data={"text": "x" * 220_000}) for one in messages}
+
+    async def find(settings: Settings, wanted: Mapping[str, MessagePlace]) -> dict[str, ChannelMessage]:
+        return large
+
+    found = [one async for one in find_deliveries(env.settings, env.shards, Selection(state="failed"))]
+    done = await replay_deliveries(env.settings, env.shards, found, ReplayOptions(), dry_run=False, find=find)
+    assert sorted(done["replayed"]) == sorted(large) and len(await env.timers()) == 80
