@@ -12,7 +12,8 @@ from notify_streams.delivery.providers.from_settings import check_credential, fu
 from notify_streams.errors import SettingsError
 
 if TYPE_CHECKING:
-    from notify_streams.settings import ProviderSettings, Settings
+    from notify_streams.settings import Settings
+    from notify_streams.settings_providers import ProviderSettings
 
 
 async def check_all_credentials(settings: Settings, within_s: float | None = None) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from notify_streams.delivery.budget import Budget
     from notify_streams.delivery.providers import CallLimit, Provider
-    from notify_streams.settings import ProviderSettings
+    from notify_streams.settings_providers import ProviderSettings
 
 #: Providers whose server each recipient names.
 _MANY_SERVERS: Final = frozenset(("web_push",))

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings_providers import ProviderSettings
 
 #: returns a bearer token that is valid for some seconds at least; caches and refreshes it
 AccessToken = Callable[[], Awaitable[str]]

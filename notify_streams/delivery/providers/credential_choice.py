@@ -13,7 +13,7 @@ from notify_streams.delivery.providers.from_settings import provider_config
 from notify_streams.delivery.providers.provider import Outgoing, Provider, ProviderResult
 
 if TYPE_CHECKING:
-    from notify_streams.settings import ProviderSettings
+    from notify_streams.settings_providers import ProviderSettings
 
 #: A credential that was refused is not used for so long while another one is there.
 _SET_ASIDE_S: Final = 10.0

@@ -16,7 +16,7 @@ from notify_streams.errors import SettingsError
 from notify_streams.followed_files import BadCredential
 from notify_streams.records.addresses import mailbox
 from notify_streams.records.devices import PushProvider
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings_providers import ProviderSettings
 
 
 def provider_config(settings: ProviderSettings, **but: Any) -> ProviderConfig:

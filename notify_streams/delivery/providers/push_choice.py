@@ -21,7 +21,7 @@ from notify_streams.delivery.providers.provider import (
 
 if TYPE_CHECKING:
     from notify_streams.delivery.budget import Budget
-    from notify_streams.settings import ProviderSettings
+    from notify_streams.settings_providers import ProviderSettings
 
 #: The code of a device whose provider has no credential in the settings.
 NOT_CONFIGURED: Final = "not_configured"

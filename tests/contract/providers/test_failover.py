@@ -14,7 +14,7 @@ from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.provider_order import configured_order
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings_providers import ProviderSettings
 from tests.builders import categories, templates
 from tests.contract.providers.aws_server import KEY_ID, REGION, SECRET, accepted, response
 from tests.contract.providers.scripted_server import Peer, serve

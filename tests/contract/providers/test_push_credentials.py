@@ -15,7 +15,7 @@ from notify_streams.delivery.providers.check_failure import CheckFailed
 from notify_streams.delivery.providers.checks import CHECKS
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings_providers import ProviderSettings
 from tests.contract.providers.http2_server import Peer, serve_http2
 from tests.contract.providers.pushy import push
 from tests.waiting import until

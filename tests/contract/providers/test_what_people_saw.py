@@ -16,7 +16,7 @@ import pytest
 
 from notify_streams.delivery.providers import CHANNELS, ProviderOutcome
 from notify_streams.records.ids import delivery_id, notification_id
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings_providers import ProviderSettings
 from tests.browser import chromium
 from tests.contract.providers.conftest import CHANNEL_OF
 

@@ -13,7 +13,8 @@ from notify_streams.admin.audit.snapshot import DeliverySnapshot, ProviderAccept
 from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.cli.audit import lines_of
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings, Settings
+from notify_streams.settings import Settings
+from notify_streams.settings_providers import ProviderSettings
 
 LOCAL = {"fcm": "http://127.0.0.1:1", "twilio": "http://127.0.0.1:1", "smtp": "smtp://127.0.0.1:2"}
 

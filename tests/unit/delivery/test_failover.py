@@ -21,7 +21,8 @@ from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult, check_credentials
 from notify_streams.errors import SettingsError
 from notify_streams.preferences.categories import OnDoubt
-from notify_streams.settings import ProviderSettings, load_settings
+from notify_streams.settings import load_settings
+from notify_streams.settings_providers import ProviderSettings
 from notify_streams.web.health import not_called
 from tests.builders import AClient, a_message, categories, templates
 

@@ -27,7 +27,7 @@ from notify_streams.delivery.providers.aws_errors import COMMON_ERRORS
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings_providers import ProviderSettings
 
 Builder = Callable[..., Outgoing]
 

@@ -15,7 +15,7 @@ from notify_streams.delivery.providers.credential_choice import CredentialChoice
 from notify_streams.delivery.providers.http_responses import HttpResponse, error_result
 from notify_streams.delivery.providers.smtp import Smtp
 from notify_streams.secret import Secret
-from notify_streams.settings import MoreCredential, ProviderSettings
+from notify_streams.settings_providers import MoreCredential, ProviderSettings
 
 
 class Client:

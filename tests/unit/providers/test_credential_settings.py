@@ -17,7 +17,8 @@ from notify_streams.app import build_app
 from notify_streams.delivery.providers import check_credentials, provider_config
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
-from notify_streams.settings import MoreCredential, ProviderSettings, load_settings
+from notify_streams.settings import load_settings
+from notify_streams.settings_providers import MoreCredential, ProviderSettings
 
 REAL = {
     "push": "providers.fcm_service_account_file",

@@ -29,7 +29,7 @@ from notify_streams.delivery.providers.provider import Outgoing
 from notify_streams.errors import SettingsError
 from notify_streams.followed_files import BadCredential
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings_providers import ProviderSettings
 
 SEED = bytes(range(32))
 ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(SEED)

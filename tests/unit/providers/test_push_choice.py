@@ -21,7 +21,7 @@ from notify_streams.delivery.providers.from_settings import further_push_provide
 from notify_streams.delivery.providers.push_choice import NOT_CONFIGURED, PushChoice
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings_providers import ProviderSettings
 
 
 class Client:

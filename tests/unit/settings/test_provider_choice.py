@@ -11,7 +11,8 @@ import yaml
 
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings, load_settings
+from notify_streams.settings import load_settings
+from notify_streams.settings_providers import ProviderSettings
 
 Load = Callable[..., ProviderSettings]
 

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from notify_streams.errors import SettingsError
-from notify_streams.settings import ProviderSettings, Settings, load_settings
+from notify_streams.settings import Settings, load_settings
+from notify_streams.settings_providers import ProviderSettings
 from notify_streams.settings_public import PublicSettings
 
 #: The same in each process: tests are named by them.

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from devtools.stack.paths import PROJECT
-from notify_streams.settings import ProviderSettings, Settings
+from notify_streams.settings import Settings
+from notify_streams.settings_providers import ProviderSettings
 from notify_streams.web.doctor import Finding, examine
 from tests.unit.web.conftest import NOWHERE
 

@@ -29,7 +29,8 @@ from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import PreferenceUpdate
 from notify_streams.regions.forwarding.headers import arrival_headers
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings, Settings
+from notify_streams.settings import Settings
+from notify_streams.settings_providers import ProviderSettings
 from notify_streams.settings_public import PublicSettings
 from tests.unit.web.conftest import Visit
 from tests.waiting import until
