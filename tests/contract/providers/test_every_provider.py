@@ -47,7 +47,7 @@ async def client(sandbox: Any, name: str) -> AsyncIterator[Provider]:
 
 
 async def send_with_short_timeout(sandbox: Any, name: str, message: Any, **but: Any) -> Any:
-    provider = sandbox.client(name, **{"timeout_s": 1.0, "smtp_reply_timeout_s": 1.0, **but})
+    provider = sandbox.client(name, **{"timeout_s": 1.0, "fcm_timeout_s": 1.0, "smtp_reply_timeout_s": 1.0, **but})
     await provider.start()
     try:
         return await provider.send(message)

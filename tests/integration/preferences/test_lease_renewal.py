@@ -15,6 +15,7 @@ from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row, version_of
 from notify_streams.records.outcomes import Reason
+from notify_streams.settings import PreferenceSettings
 from notify_streams.tasks import stop
 from tests.integration.preferences.conftest import HurtableRedis, OpenEnv
 from tests.integration.preferences.preference_fixtures import (
@@ -285,7 +286,8 @@ async def test_several_keepers_share_the_work(
 
 
 async def test_the_lease_of_a_worker_that_ends_is_renewed_by_another_before_it_is_over(env_of: OpenEnv) -> None:
-    environments = [await env_of() for _ in range(4)]
+    # A lease of a second: one of 0.4 s may end while a busy machine gives this process no time.
+    environments = [await env_of(preferences=PreferenceSettings(bound_s=2.0)) for _ in range(4)]
     keepers = [asyncio.create_task(env.renewal.run()) for env in environments]
 
     def renewals() -> list[int]:
