@@ -27,7 +27,7 @@ test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize promtool ## the te
 	@$(BIN)/python -m pytest -n 2 -m "not e2e and not drill" $(ARGS)
 
 test-regions: $(READY) $(JARS) $(TEST_JARS) system-packages promtool ## the tests of whole regions, end to end; ARGS are pytest's
-	@$(BIN)/python -m pytest -m "e2e and not drill" tests/e2e $(ARGS)
+	@$(BIN)/python -m pytest -n 2 -m "e2e and not drill" tests/e2e $(ARGS)
 
 test-secure: $(READY) $(JARS) $(TEST_JARS) ## the end-to-end tests on TLS, passwords and rights; ARGS are pytest's
 	@NOTIFY_TEST_SECURE=1 $(BIN)/python -m pytest tests/e2e $(ARGS)

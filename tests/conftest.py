@@ -1,6 +1,7 @@
 """Fixtures: real services, started at first use and shared by the tests of a process.
 
-`make test` runs two processes (`pytest -n 2`), each with a stack of its own. The tests of a folder run in one process.
+`make test` and `make test-regions` run two processes (`pytest -n 2`), each with a stack of its own. The tests of a folder run in one
+process, those of tests/e2e file by file.
 `NOTIFY_TEST_STACK=.stack` (a stack's folder) uses that stack and leaves it running, for quick repeated runs in one process.
 `NOTIFY_TEST_SECURE=1` (`make test-secure`): stacks that a test starts for itself want TLS, passwords and rights.
 `NOTIFY_TEST_KAFKA=host:port` replaces `kafka_bootstrap` only. In CI a service that does not start fails the test, on a laptop it skips it.
@@ -53,10 +54,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Runs a folder's tests in one process, because they share services. Free processes take folders in order."""
+    """Runs a folder's tests in one process, because they share services. Free processes take folders in order.
+
+    Of tests/e2e the files are divided: each process has a region of its own.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid.partition("::")[0].rpartition("/")[0]
+        file = nodeid.partition("::")[0]
+        folder = file.rpartition("/")[0]
+        return file if folder == "tests/e2e" else folder
 
 
 @pytest.hookimpl(optionalhook=True)
