@@ -13,6 +13,7 @@ from devtools.race.steps import CATEGORY, RaceSteps, Table
 from notify_streams.settings import PreferenceSettings
 from tests.integration.preferences.conftest import HurtableRedis, OpenEnv
 from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES, ProcessPreferences
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 
@@ -38,7 +39,13 @@ async def out_after_it_was_decided(stages: Any, redis: Any) -> None:
 async def out_so_long_ago_that_the_delta_is_gone(stages: Any, redis: Any) -> None:
     message = await stages.decide()
     await stages.choose(OUT)
-    await asyncio.sleep(SHORT.delta_ttl_s + 0.2)
+
+    async def is_gone() -> bool:
+        found: list[bytes | None] | None = await stages.worker.deltas.read([stages.user_id])
+        return found == [None]
+
+    # A renewal of the lease that copies it again gives it its whole life once more.
+    await until(is_gone)
     await stages.work(message, 0, "queued")
 
 
