@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +14,7 @@ from rich.console import Console
 from devtools.demo.sample_users import sample_users, signup_records
 from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
-from devtools.stack.starting import start_services
+from devtools.stack.starting import StartedAsAWhole, start_services
 from devtools.workers import WorkerPool
 from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
     from pathlib import Path
-    from typing import Self
 
     from devtools.demo.sample_users import SampleUser
     from notify_streams.admin.trigger_producer import Upload
@@ -40,30 +38,19 @@ _REPEATED_SHARE: Final = 0.03
 _TEMPLATES: Final = {"payments": "payment_received", "security": "new_device"}
 
 
-class ChaosEnvironment:
+class ChaosEnvironment(StartedAsAWhole):
     """``async with ChaosEnvironment(folder, members, report) as environment``. On exit it stops all workers and wipes the stack."""
 
     def __init__(self, folder: Path, members: int, report: Callable[[str], None]) -> None:
         self.stack = Stack(folder, environment={})
         self._members = members
         self.report = report
-        self._closing = AsyncExitStack()
+        super().__init__()
         self.pool = WorkerPool(REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
         self.settings: Settings
         self._watcher: RegionWatcher
         self._producer: TriggerProducer
         self._users: list[SampleUser] = []
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._start()
-        except BaseException:
-            await self._closing.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._closing.aclose()
 
     async def _start(self) -> None:
         self.report("starting services")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -13,7 +12,7 @@ from devtools.demo.wait import RegionWatcher
 from devtools.faults import worker_with_faults
 from devtools.faults.clock import SteppedClock
 from devtools.faults.load import SteadyLoad, people, sign_up
-from devtools.stack.starting import start_services
+from devtools.stack.starting import StartedAsAWhole, start_services
 from devtools.workers import WorkerPool
 from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
@@ -26,7 +25,7 @@ from notify_streams.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Self
+    from typing import Any
 
     from devtools.stack import Stack
     from devtools.workers import Worker
@@ -52,7 +51,7 @@ _DRAIN_S: Final = 120.0
 _SESSIONS: Final = {"NOTIFY_BROKER__CRITICAL_SESSION_TIMEOUT_S": "6", "NOTIFY_BROKER__CRITICAL_HEARTBEAT_S": "1.5"}
 
 
-class FaultRegion:
+class FaultRegion(StartedAsAWhole):
     """``async with FaultRegion(stack, rate, report) as region``: it runs.
 
     On exit workers and services are stopped and wiped.
@@ -64,7 +63,7 @@ class FaultRegion:
         self._rate = rate
         self._linked = linked
         self._report = report
-        self._closing = AsyncExitStack()
+        super().__init__()
         self.environ: Mapping[str, str] = {"NOTIFY_STACK_DIR": str(stack.folder)} | _SESSIONS
         self.logs = stack.folder / "workers"
         self.fault_file = stack.folder / "agent_fault"
@@ -74,23 +73,12 @@ class FaultRegion:
         self.load: SteadyLoad
         self._watcher: RegionWatcher
 
-    async def __aenter__(self) -> Self:
+    async def _start(self) -> None:
         """Start it; returns when its people are known. `load` is not begun.
 
         Raises:
             StackFailed, StoreUnavailable: something did not start.
         """
-        try:
-            await self._start()
-        except BaseException:
-            await self._closing.aclose()
-            raise
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._closing.aclose()
-
-    async def _start(self) -> None:
         regions = [HERE, AWAY] if self._linked else [HERE]
         self._report(f"starting the services of {' and '.join(regions)}")
         self._closing.push_async_callback(asyncio.to_thread, self.stack.down, regions, True)

@@ -24,7 +24,7 @@ _LOG_CHARACTERS: Final = 120
 
 
 def write(report: Mapping[str, Any], figures: Path = FIGURES, page: Path = PAGE) -> None:
-    """Replace the figures, and the part of the page that shows them. The files in a stack are named from the checkout on."""
+    """Replace the figures, and the part of the page that shows them. Files are named from the checkout on."""
     text = orjson.dumps(report, option=orjson.OPT_INDENT_2).replace(f"{PROJECT}/".encode(), b"")
     figures.write_bytes(text + b"\n")
     before, _, _ = page.read_text().partition(HEADING)

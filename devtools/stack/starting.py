@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 async def start_services(
     stack: Stack, regions: Sequence[str], members: int | None = None, *, secure: bool | None = None
 ) -> None:
-    """`Stack.up` in a thread. A thread cannot be cancelled: after a cancellation this waits for its end, so that `Stack.down` stops all.
+    """`Stack.up` in a thread.
+
+    A thread cannot be cancelled: after a cancellation this waits for its end, so that `Stack.down` stops all.
 
     Raises:
         StackFailed: see `Stack.up`.
@@ -28,3 +30,24 @@ async def start_services(
             with suppress(asyncio.CancelledError):  # an impatient second signal
                 await asyncio.wait([starting])
         raise
+
+
+class StartedAsAWhole:
+    """Starts with `_start`. What that gave to `_closing` is stopped at the end, also of a start that fails or is cancelled."""
+
+    def __init__(self) -> None:
+        self._closing = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._closing.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._closing.aclose()
+
+    async def _start(self) -> None:
+        raise NotImplementedError

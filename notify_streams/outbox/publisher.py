@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
 from notify_streams.errors import RetryLater
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.topics import DEAD_LETTERS
+from notify_streams.transport.batch_producer import most_batches
 from notify_streams.transport.send_errors import RecordTooLarge
 
 if TYPE_CHECKING:
@@ -24,8 +26,8 @@ log = logging.getLogger(__name__)
 
 #: Of a record that no topic takes: so much of it goes into its dead letter.
 _MAX_VALUE_BYTES: Final = 64 * 1024
-#: Bytes of values of which a producer makes two Kafka batches at most (`TransportSettings.max_produce_bytes`).
-_TWO_BATCHES_BYTES: Final = 1_000_000
+#: Of a worker's producer (`TransportSettings.max_produce_bytes`).
+_BATCH_BYTES: Final = 1_000_000
 #: (topic, partition) → rows in order.
 RowsByPartition = dict[tuple[str, int], "deque[OutboxRow]"]
 
@@ -64,8 +66,8 @@ async def publish_in_time(producer: Producer, rows: RowsByPartition, batch_timeo
     Raises:
         Exception: as `publish`.
     """
-    sizes = [sum(len(value or b"") for row in queue for _, value, _ in row.records) for queue in rows.values()]
-    batches = 2 * (max(sizes, default=0) // _TWO_BATCHES_BYTES + 1)
+    each = (most_batches(chain.from_iterable(row.records for row in queue), _BATCH_BYTES) for queue in rows.values())
+    batches = max(each, default=2)
     async with asyncio.timeout(batch_timeout_s * batches):
         await publish(producer, rows)
 

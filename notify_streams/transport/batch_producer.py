@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
@@ -111,6 +111,11 @@ class _BatchSender:
         self.last = base + self.count - 1
         self.first = base if self.first < 0 else self.first
         return at + self.count
+
+
+def most_batches(records: Iterable[ProducerRecord], max_batch_bytes: int) -> int:
+    """More Kafka batches of `max_batch_bytes` than these records of one partition make, for a limit of the time that sending takes."""
+    return 2 * (sum(len(value or b"") for _, value, _ in records) // max_batch_bytes + 1)
 
 
 class BatchProducer:

@@ -32,7 +32,7 @@ _AT_ONCE: Final = 5_000
 
 @asynccontextmanager
 async def unmoved_buckets(shards: Shards) -> AsyncIterator[None]:
-    """What the block reads of each shard is all of its buckets: the entries of the bucket directory are read before and after it.
+    """What the block reads of each shard is all of its buckets: the bucket directory is read before and after.
 
     A bucket that moves meanwhile from a shard that is read late to one that was read early would be missing.
 

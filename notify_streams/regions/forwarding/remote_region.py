@@ -21,7 +21,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.forwarding.headers import arrival_headers
 from notify_streams.topics import FORWARDED, HEADROOM_BYTES
-from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord
+from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord, most_batches
 from notify_streams.transport.send_errors import BatchNotSent, SendError
 from notify_streams.transport.settings import TransportSettings
 
@@ -166,7 +166,7 @@ class RemoteRegion:
         left = records[first:]
         # The producer bounds each Kafka batch, and says what has arrived. The whole takes longer on a slow link, and a send that is
         # cancelled says nothing: it would begin again and again.
-        batches = 2 * (sum(len(value or b"") for _, value, _ in left) // _BATCH_BYTES + 1)
+        batches = most_batches(left, _BATCH_BYTES)
         try:
             async with asyncio.timeout((self._timeout_s + 1.0) * batches):
                 await producer.send_batch(target, partition, left)

@@ -54,6 +54,14 @@ class Follow:
         )
         assert await self._writer.apply(batch, ReceiptProgress()) == []
 
+    async def is_applied(self, *values: bytes) -> bool:
+        """Apply them, unless their calls are not settled yet."""
+        try:
+            await self.apply(*values)
+        except NotSettled:
+            return False
+        return True
+
     async def _find(self, wanted: Mapping[str, MessagePlace]) -> dict[str, ChannelMessage]:
         assert all(place.topic == "push" and place.buckets == (BUCKET,) for place in wanted.values())
         return {identity: self._messages[identity] for identity in wanted}
@@ -176,16 +184,9 @@ async def test_a_parked_call_without_an_answer_holds_other_receipts_up_for_secon
     at = (datetime.now(UTC) - timedelta(seconds=8)).isoformat()
     receipts = a_receipt(temporary=True, at=at), a_receipt(temporary=True, at=at, delivery_id=other)
 
-    async def is_applied() -> bool:
-        try:
-            await follow.apply(*receipts)
-        except NotSettled:
-            return False
-        return True
-
     async with env.engine(SlowProvider(), pace=10.0) as engine:
         await engine.deliver(batch)
-        await until(lambda: is_applied(), "the receipts are applied", within_s=10)
+        await until(lambda: follow.is_applied(*receipts), "the receipts are applied", within_s=10)
         assert await env.is_in("retrying", "done")
         assert sorted(one["replay"] for one in await env.timers()) == [False, True]
 
@@ -198,17 +199,10 @@ async def test_a_receipt_of_a_clock_that_is_ahead_holds_others_up_no_longer(env:
     at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     receipts = a_receipt(temporary=True, at=at), a_receipt(temporary=True, at=at, delivery_id=other)
 
-    async def is_applied() -> bool:
-        try:
-            await follow.apply(*receipts)
-        except NotSettled:
-            return False
-        return True
-
     async with env.engine(SlowProvider(), pace=10.0) as engine:
         await engine.deliver(batch)
-        assert not await is_applied(), "it waits for the call at first"
-        await until(lambda: is_applied(), "the receipts are applied", within_s=5)
+        assert not await follow.is_applied(*receipts), "it waits for the call at first"
+        await until(lambda: follow.is_applied(*receipts), "the receipts are applied", within_s=5)
         assert await env.is_in("retrying", "done")
 
 

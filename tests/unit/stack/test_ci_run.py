@@ -10,6 +10,7 @@ import pytest
 
 from devtools.stack.paths import PROJECT
 from devtools.subprocesses import python_module
+from tests.unit.stack.scripts import executable
 from tests.waiting import wait_until
 
 #: Starts what a fuzz test starts, in its temporary folder, and ends without stopping it.
@@ -27,21 +28,15 @@ echo "$NOTIFY_STACK_DIR: $*" >> stopped
 """
 
 
-def _executable(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-    file.chmod(0o755)
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder with `.ci/run` and programs for it."""
     folder = tmp_path / "checkout"
     (folder / ".ci").mkdir(parents=True)
     shutil.copy(PROJECT / ".ci" / "run", folder / ".ci" / "run")
-    _executable(folder / "bin" / "make", MAKE)
-    _executable(folder / "bin" / "python3.13", "#!/usr/bin/env bash\n")
-    _executable(folder / ".venv" / "bin" / "python", PYTHON)
+    executable(folder / "bin" / "make", MAKE)
+    executable(folder / "bin" / "python3.13", "#!/usr/bin/env bash\n")
+    executable(folder / ".venv" / "bin" / "python", PYTHON)
     return folder
 
 
@@ -70,7 +65,7 @@ def test_both_kinds_of_tests_run_whichever_fails(checkout: Path, tmp_path: Path,
     failing = (
         f'#!/usr/bin/env bash\necho "$*" >> made\necho "= 7 passed of $1 in 3 s ="\n[ "$1" != {broken} ] || exit 2\n'
     )
-    _executable(checkout / "bin" / "make", failing)
+    executable(checkout / "bin" / "make", failing)
     environ = {**os.environ, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     run = ["bash", str(checkout / ".ci" / "run")]
     ended = subprocess.run(run, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)

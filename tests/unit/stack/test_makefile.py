@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from devtools.stack.paths import PROJECT
+from tests.unit.stack.scripts import executable
 
 #: Makes an environment with a Python that has pip.
 PYTHON = """#!/usr/bin/env bash
@@ -19,19 +20,13 @@ fi
 """
 
 
-def _executable(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
-    file.chmod(0o755)
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder with the Makefile and what its first target depends on."""
     shutil.copy(PROJECT / "Makefile", tmp_path / "Makefile")
     for name in ("requirements.lock", "setup.cfg", "pyproject.toml"):
         (tmp_path / name).touch()
-    _executable(tmp_path / "bin" / "python", PYTHON)
+    executable(tmp_path / "bin" / "python", PYTHON)
     return tmp_path
 
 
@@ -39,7 +34,7 @@ def checkout(tmp_path: Path) -> Path:
 def test_an_environment_without_pip_is_made_anew(checkout: Path, pip: str | None) -> None:
     """Ctrl-C while `python -m venv` installs pip leaves such a one, and each later target failed in it."""
     if pip is not None:
-        _executable(checkout / ".venv" / "bin" / "python", f"#!/bin/sh\n{pip}\n")
+        executable(checkout / ".venv" / "bin" / "python", f"#!/bin/sh\n{pip}\n")
     command = ["make", ".venv/.installed", f"PYTHON={checkout / 'bin' / 'python'}"]
     # A `make` that runs the tests hands on its own variables, as `VENV`.
     environ = {"PATH": os.environ["PATH"]}

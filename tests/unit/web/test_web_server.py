@@ -91,18 +91,27 @@ def test_all_ipv6_addresses_take_ipv4_too(client: str) -> None:
         pass
 
 
-async def test_hundreds_of_half_requests_keep_no_quick_client_out(
-    new_worker: NewWorker,
-    connections: Callable[..., Awaitable[Connection]],
-    bounded_log: pytest.LogCaptureFixture,
-) -> None:
+@asynccontextmanager
+async def views_of(new_worker: NewWorker) -> AsyncIterator[int]:
+    """The port on which a worker's views listen."""
     port = free_port()
     web = new_worker("critical", web_port=port).web
     assert isinstance(web, Web)
     web.init_server()
     await web.start_server()
+    try:
+        yield port
+    finally:
+        await web.stop_server()
+
+
+async def test_hundreds_of_half_requests_keep_no_quick_client_out(
+    new_worker: NewWorker,
+    connections: Callable[..., Awaitable[Connection]],
+    bounded_log: pytest.LogCaptureFixture,
+) -> None:
     async with AsyncExitStack() as closing:
-        closing.push_async_callback(web.stop_server)
+        port = await closing.enter_async_context(views_of(new_worker))
         slow = await asyncio.gather(*(connections(port, HALF_A_REQUEST) for _ in range(400)))
         http = await closing.enter_async_context(aiohttp.ClientSession())
         for _ in range(3):
@@ -201,13 +210,8 @@ async def test_a_body_is_not_decompressed(coding: str, connections: Callable[...
 
 @pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("br", 415), ("x-none", 415), ("identity", 404)])
 async def test_a_compressed_body_is_refused(new_worker: NewWorker, coding: str, status: int) -> None:
-    port = free_port()
-    web = new_worker("critical", web_port=port).web
-    assert isinstance(web, Web)
-    web.init_server()
-    await web.start_server()
     async with AsyncExitStack() as closing:
-        closing.push_async_callback(web.stop_server)
+        port = await closing.enter_async_context(views_of(new_worker))
         http = await closing.enter_async_context(aiohttp.ClientSession())
         before, headers = refused("body"), {"Content-Encoding": coding}
         async with http.post(f"http://127.0.0.1:{port}/nothing", data=b"{}", headers=headers) as response:
