@@ -63,6 +63,7 @@ from notify_streams.transport import (
     producer_of,
 )
 from notify_streams.transport.app_state import app_state
+from notify_streams.transport.faust_waits import PromptTableManager, PromptWorker
 from notify_streams.waiting_server import health_while_waiting
 from notify_streams.web_server import MAX_CONNECTIONS, MAX_STREAMS, Web, WebLimits
 from notify_streams.worker_registration import WorkerEntry, WorkerRegistration, advertised_host
@@ -99,7 +100,7 @@ _WEB_LIMITS_OF: Final = {
 }
 #: The package and name of the views; those of the other roles are `worker_blueprint`.
 _BLUEPRINTS: Final = {
-    VIEWS: "notify_streams.web.views:region_blueprint",
+    VIEWS: "notify_streams.web.region_views:region_blueprint",
     WEBHOOKS: "notify_streams.public:public_blueprint",
 }
 #: The longest time for which the fetch thread keeps the interpreter lock from the event loop, which releases it with each send
@@ -134,6 +135,7 @@ class NotifyApp(faust.App):
             store="memory://",
             datadir=str(Path(settings.data_dir) / settings.region / role),
             autodiscover=list(MODULES[role]),
+            TableManager=PromptTableManager,
             topic_allow_declare=False,
             topic_disable_leader=True,
             topic_partitions=settings.partitions,
@@ -296,7 +298,9 @@ def build_app(settings: Settings, role: str) -> NotifyApp:
 
         check_credentials(settings.providers, channel_of(role))
     app = NotifyApp(settings, role)
-    app.web.blueprints = BlueprintManager([("", _BLUEPRINTS.get(role, "notify_streams.web.views:worker_blueprint"))])
+    app.web.blueprints = BlueprintManager(
+        [("", _BLUEPRINTS.get(role, "notify_streams.web.worker_views:worker_blueprint"))]
+    )
     return app
 
 
@@ -304,7 +308,7 @@ def run_worker(app: NotifyApp, level: str) -> NoReturn:
     """Run the worker until SIGTERM or SIGINT, then exit."""
     app.discover()
     config = logging_config(level, app.settings.region, app.role)
-    worker = faust.Worker(app, loglevel=level, logging_config=config, quiet=True)
+    worker = PromptWorker(app, loglevel=level, logging_config=config, quiet=True)
     worker.execute_from_commandline()
 
 

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import ConnectionGroup
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -25,6 +26,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
 
 from notify_streams import refusals
 from notify_streams.access_token import NoToken, TokenProvider
@@ -48,6 +50,8 @@ _UNAUTHORIZED: Final = {
 }
 #: In a message.
 _MAX_NAMES: Final = 3
+#: Beside aiokafka's own `ConnectionGroup`s.
+_OFFSET_CONNECTIONS: Final = 2
 
 
 class AccessRefused(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
@@ -228,6 +232,21 @@ def _reason(error: Exception, connection: KafkaConnection) -> str:
     return f"refuses the connection: check {hint}"
 
 
+def offsets_beside_fetches(consumer: Any) -> None:
+    """Let a consumer ask for offsets by connections of their own.
+
+    A broker answers the requests of one connection in their order. Behind a fetch that waits for records, beginning and end of partitions
+    took as long as two of those, after each rebalance, while the partitions stood still.
+    """
+    client = consumer._client
+    send = client.send
+
+    async def sent(node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT) -> Any:
+        return await send(node_id, request, group=_OFFSET_CONNECTIONS if isinstance(request, OffsetRequest) else group)
+
+    client.send = sent
+
+
 def _set_login(client: Any, security: Mapping[str, Any]) -> None:
     """On an `AIOKafkaClient`, which gives these values to each new connection."""
     client._ssl_context = security.get("ssl_context")
@@ -257,6 +276,10 @@ class _Checked:
 
 class _Consumer(_Checked, AIOKafkaConsumer):  # type: ignore[misc]  # aiokafka has no types
     """A consumer."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        offsets_beside_fetches(self)
 
 
 class _Producer(_Checked, AIOKafkaProducer):  # type: ignore[misc]

@@ -11,6 +11,7 @@ import click
 import mode.loop
 
 from notify_streams.cli.output import region_option
+from notify_streams.gc_tuning import tune_gc
 from notify_streams.roles import ROLES
 
 _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -27,6 +28,7 @@ _LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 @click.option("--loglevel", type=click.Choice(_LEVELS, case_sensitive=False), default="INFO", show_default=True)
 def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
     """Run one worker of a role until SIGTERM or SIGINT."""
+    tune_gc()  # imports make half a million objects, and the collector would look at them again and again
     os.environ |= {"NOTIFY_REGION": region, "NOTIFY_ROLE": role}
     if web_port is not None:
         os.environ["NOTIFY_WEB_PORT"] = str(web_port)

@@ -12,7 +12,7 @@ from notify_streams.public.preference_page import PreferencePage
 from notify_streams.public.region_stops import REGION_STOPS, RegionStops
 from notify_streams.public.unsubscribe import Unsubscribe
 from notify_streams.public.webhooks import Webhooks
-from notify_streams.web.views import WORKER_VIEWS, blueprint
+from notify_streams.web.worker_views import WORKER_VIEWS, blueprint
 
 if TYPE_CHECKING:
     from notify_streams.web.responses import WebView

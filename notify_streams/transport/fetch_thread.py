@@ -19,7 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-from notify_streams.kafka import KafkaConnection
+from notify_streams.kafka import KafkaConnection, offsets_beside_fetches
 from notify_streams.transport.client_shutdown import stop_consumer
 from notify_streams.transport.fetch_decoding import pop_fetched_range
 from notify_streams.transport.fetch_pacing import paced_fetch
@@ -64,6 +64,7 @@ class FetchThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         self.connection.follow(consumer)
+        offsets_beside_fetches(consumer)
         settings = self.settings
         # Faust has no options for these; aiokafka reads them when the consumer starts.
         consumer._fetch_max_wait_ms = settings.fetch_max_wait_ms

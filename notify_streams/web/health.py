@@ -98,6 +98,8 @@ class Live(SharedView):
 class Ready(SharedView):
     """200, or 503 with all that is wrong or not yet there."""
 
+    shared_s = 0.2  # a rollout waits for it
+
     async def content(self) -> Content:
         state = health_of(self.worker)
         payload: dict[str, Any] = {"ready": state.ready, "waiting_for": state.waiting_for, "tables": state.tables}

@@ -22,7 +22,7 @@ from notify_streams.web.pages.rendering import CONTENT_TYPE, Frame, page_headers
 from notify_streams.web.region_reads import store_timeout_s
 from notify_streams.web.request_body import BodyTooLong
 from notify_streams.web.sessions import SESSION_RIGHTS, has_session
-from notify_streams.web.shared_result import SharedResult
+from notify_streams.web.shared_result import FOR_S, SharedResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -154,11 +154,13 @@ class WebView(web.View):
 
 
 class SharedView(WebView):
-    """A view without arguments. Its content is made at most once a second, for all clients together."""
+    """A view without arguments. Its content is made at most once in `shared_s`, for all clients together."""
+
+    shared_s: ClassVar[float] = FOR_S
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._shared = SharedResult(self.content)
+        self._shared = SharedResult(self.content, self.shared_s)
 
     async def content(self) -> Content:
         raise NotImplementedError

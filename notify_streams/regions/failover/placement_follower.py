@@ -144,10 +144,11 @@ class PlacementFollower:
 
     async def _load_once(self) -> None:
         await self._read_own()
-        if self._heartbeat is not None and await self._heartbeat.others_run():
-            await self._read_own()  # again: the other workers may have written to it since
-        elif not self._alone:
-            await self._read_and_merge_others()
+        if not self._alone:
+            if self._heartbeat is not None and await self._heartbeat.others_run():
+                await self._read_own()  # again: the other workers may have written to it since
+            else:
+                await self._read_and_merge_others()
         placement = Placement(self._own.region, self._homes)
         await self._publish(placement)
         await self._answer_releases(placement)

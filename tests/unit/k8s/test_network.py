@@ -16,7 +16,7 @@ from notify_streams.admin.bootstrap import create_registry
 from notify_streams.public import PUBLIC_VIEWS
 from notify_streams.roles import CHANNEL_ROLES, ROLES
 from notify_streams.settings import load_settings
-from notify_streams.web.views import WORKER_VIEWS
+from notify_streams.web.worker_views import WORKER_VIEWS
 
 Document = dict[str, Any]
 RegionBuild = Callable[[str], list[Document]]

@@ -13,7 +13,7 @@ from notify_streams.secret import Secret
 from notify_streams.templates.catalog import Templates
 from notify_streams.templates.files import TemplateFiles
 from notify_streams.transport import TransportSettings
-from notify_streams.web.views import WORKER_VIEWS
+from notify_streams.web.worker_views import WORKER_VIEWS
 from tests.unit.k8s.pods import POD_IP, SECRETS, environment, pod, settings_of
 
 Document = dict[str, Any]

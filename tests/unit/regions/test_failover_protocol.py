@@ -169,6 +169,23 @@ async def test_a_region_that_reaches_no_other_serves_only_with_the_operators_wor
     assert allowed.serves("eu")
 
 
+async def test_the_only_region_waits_for_no_other_worker(logs: dict[str, MemoryControlLog]) -> None:
+    """It takes a second and more to see whether others run, and nothing depends on it."""
+
+    class Unasked:
+        async def beat(self) -> None:
+            return
+
+        async def others_run(self) -> bool:
+            raise AssertionError
+
+    async def fence(epoch: int) -> None:
+        raise AssertionError
+
+    follower = PlacementFollower(REGIONS, logs["us"], {}, fence, Unasked(), alone=True)
+    assert (await follower.load()).serves("us")
+
+
 async def test_without_a_majority_the_command_is_refused(logs: dict[str, MemoryControlLog]) -> None:
     logs["eu"].away = logs["asia"].away = True
     with pytest.raises(Refused, match="1 of 3 regions answer"):

@@ -12,7 +12,8 @@ from devtools.openapi import SERVERS
 from notify_streams.public.region_stops import REGION_STOPS
 from notify_streams.public.webhooks import SOURCES
 from notify_streams.roles import CHANNEL_ROLES, MODULES, VIEWS, WEBHOOKS
-from notify_streams.web.views import REGION_VIEWS, WORKER_VIEWS
+from notify_streams.web.region_views import REGION_VIEWS
+from notify_streams.web.worker_views import WORKER_VIEWS
 from tests.openapi_answers import problems, routes
 from tests.unit.web.conftest import READ_TOKEN, WRITE_TOKEN, NewWorker, Visit
 from tests.unit.web.test_webhook_views import FORM, PROVIDERS, PUBLIC, SECRET, TWILIO, URL

@@ -1,4 +1,4 @@
-"""One result for all who ask within a second."""
+"""One result for all who ask within a moment."""
 
 import asyncio
 

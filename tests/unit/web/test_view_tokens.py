@@ -11,7 +11,8 @@ from notify_streams.secret import Secret
 from notify_streams.settings import Settings
 from notify_streams.web.audit_log import user_digest
 from notify_streams.web.auth import Right, check_token
-from notify_streams.web.views import REGION_VIEWS, WORKER_VIEWS
+from notify_streams.web.region_views import REGION_VIEWS
+from notify_streams.web.worker_views import WORKER_VIEWS
 from notify_streams.web_server import MAX_BODY_BYTES
 from tests.unit.web.conftest import EDGE_TOKEN, READ_TOKEN, WRITE_TOKEN, NewWorker, Visit
 

@@ -1,7 +1,6 @@
-"""The web views, by path.
+"""What the role `views` serves, by path.
 
-A worker of the role `views` has no agents: it serves the page, and all views that ask databases or other workers. Every other worker
-answers from values that its loops keep, so that no client delays its work.
+Its workers have no agents: they serve the page, and all views that ask databases or other workers.
 Views that show a user's data or change something need a bearer token (`WebView.right`).
 """
 
@@ -9,15 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from faust import web
-
 from notify_streams.web.dead_letters import DeadLetters
-from notify_streams.web.health import Live, Ready
-from notify_streams.web.lag import Lag
 from notify_streams.web.ledger_view import Ledger
 from notify_streams.web.locations import LocationView
 from notify_streams.web.login import Login, Logout
-from notify_streams.web.metrics import Metrics
 from notify_streams.web.notifications import Notifications, NotificationSearch
 from notify_streams.web.outbox_view import Outbox
 from notify_streams.web.preferences import PreferenceView
@@ -25,22 +19,19 @@ from notify_streams.web.providers import Providers
 from notify_streams.web.region_events import RegionEventStream
 from notify_streams.web.region_page import RegionPage
 from notify_streams.web.regions import Regions
-from notify_streams.web.responses import WebView
 from notify_streams.web.runbooks import RunbookPage
 from notify_streams.web.search import Search
-from notify_streams.web.summary_view import SummaryView
 from notify_streams.web.templates import TemplateList, TemplatePreview
 from notify_streams.web.users import UserView
 from notify_streams.web.verdict.region_view import RegionView
+from notify_streams.web.worker_views import COMMON_VIEWS, blueprint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from notify_streams.web.responses import WebView
 
-_OF_EVERY_WORKER: Final[dict[str, type[WebView]]] = {"/live": Live, "/ready": Ready, "/metrics": Metrics, "/lag": Lag}
-WORKER_VIEWS: Final[dict[str, type[WebView]]] = {"/": SummaryView, **_OF_EVERY_WORKER}
 REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/": RegionPage,
-    **_OF_EVERY_WORKER,
+    **COMMON_VIEWS,
     "/login": Login,
     "/logout": Logout,
     "/ledger": Ledger,
@@ -61,14 +52,4 @@ REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/templates/{name}": TemplatePreview,
 }
 
-
-def blueprint(views: Mapping[str, type[WebView]]) -> web.Blueprint:
-    """The views by path, as Faust takes them."""
-    made = web.Blueprint("notify")
-    for path, view in views.items():
-        made.route(path, name=view.__name__.lower())(view)
-    return made
-
-
-worker_blueprint = blueprint(WORKER_VIEWS)
 region_blueprint = blueprint(REGION_VIEWS)
