@@ -282,6 +282,9 @@ class DeliveryEngine:
         self._calls.leave_waiting()
         self._settled.set()
 
+    def give_back(self, partition: Partition) -> None:
+        self._loops[partition.shard].add_counted(partition)
+
     def owned_anew(self) -> None:
         self._retry_timers.look_now()
 

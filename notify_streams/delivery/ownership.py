@@ -54,6 +54,9 @@ class WorkUnderWay(Protocol):
     def leave_waiting(self) -> None:
         """Begin no call of those that wait for one."""
 
+    def give_back(self, partition: Partition) -> None:
+        """Write what the ledger of a partition says now that nothing of it begins any more."""
+
     def owned_anew(self) -> None:
         """Partitions were added: they may have timers that are due."""
 
@@ -124,8 +127,7 @@ class Ownership:
 
     def release_all(self) -> None:
         """Begin no call any more. Calls under way are settled as long as no other worker has taken over."""
-        for partition in self.partitions.values():
-            partition.active = False
+        self._end_all()
         self.partitions = {}
         self._work.leave_waiting()
 
@@ -142,8 +144,15 @@ class Ownership:
     def close(self) -> None:
         """Begin no call any more, and own nothing anew."""
         self._closed = True
+        self._end_all()
+
+    def _end_all(self) -> None:
+        """Begin no call of the partitions, and give back what was claimed ahead."""
         for partition in self.partitions.values():
-            partition.active = False
+            if partition.active:
+                partition.active = False
+                if not self._shards.is_silent(partition.number):
+                    self._work.give_back(partition)
 
     async def store_ends(self, seconds: float) -> None:
         """Wait until it is stored how calls ended, at most so long."""

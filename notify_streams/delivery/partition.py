@@ -233,5 +233,9 @@ class Partition:
                 del self._open[entry.key]
 
     def next_claim(self, ahead: int) -> int:
-        """The value of `claimed_to` for the next step: `ahead` beyond what this worker has begun or wants to begin."""
-        return max(self.claimed_to, max(self.wanted_to, self.next_offset) + max(ahead, MIN_AHEAD))
+        """The value of `claimed_to` for the next step: `ahead` beyond what this worker has begun or wants to begin.
+
+        One that begins nothing more gives the rest back, so that the next owner does not take those deliveries for called ones.
+        """
+        wanted_to = max(self.wanted_to, self.next_offset)
+        return max(self.claimed_to, wanted_to + max(ahead, MIN_AHEAD)) if self.active else wanted_to

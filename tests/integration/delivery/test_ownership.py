@@ -52,6 +52,43 @@ async def test_a_successor_marks_a_call_without_a_stored_outcome(env: DeliveryEn
     assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1} and await env.books_close()
 
 
+@pytest.mark.parametrize("stops", [True, False], ids=["stopped", "rebalanced"])
+async def test_a_successor_doubts_no_call_that_was_only_claimed_ahead(env: DeliveryEnvironment, stops: bool) -> None:
+    """Else each restart marks the next messages of all partitions as possible duplicates, and looks them up."""
+    second = Provider()
+    async with env.engine(Provider()) as one:
+        await one.deliver(await env.notify("before"))
+        assert (await env.ledger())["claimed_to"] > 1
+        if stops:
+            await one.engine.stop()
+        else:
+            one.engine.release_all()
+        await until(lambda: is_claimed_to(env, 1))
+        async with env.engine(second, generation=2) as other:
+            await other.deliver(await env.notify("after"))
+    assert [call.possible_duplicate for call in second.calls] == [False]
+    assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 2} and await env.books_close()
+
+
+async def is_claimed_to(env: DeliveryEnvironment, offset: int) -> bool:
+    return bool((await env.ledger())["claimed_to"] == offset)
+
+
+async def test_what_is_given_back_leaves_out_a_call_that_has_no_answer(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t", "u")
+    first, second = SlowProvider(), Provider()
+    async with env.engine(first) as one:
+        await one.begin(batch)
+        await until(lambda: len(first.calls) == 2)
+        one.engine.release_all()
+        await until(lambda: is_claimed_to(env, 2))
+        async with env.engine(second, generation=2) as other:
+            await other.deliver(batch)
+            await other.deliver(await env.notify("later"))
+    marks = dict(zip(second.ids(), [call.possible_duplicate for call in second.calls], strict=True))
+    assert marks == {"t": True, "u": True, "later": False}
+
+
 async def test_a_successor_does_not_repeat_what_is_stored(env: DeliveryEnvironment) -> None:
     """The offset of the second message is not counted yet, because the first has no outcome."""
     batch = await env.notify("slow", "done")

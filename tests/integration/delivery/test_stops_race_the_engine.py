@@ -45,6 +45,12 @@ class NoCheck:
 
 
 async def test_without_the_check_each_way_to_stop_is_violated(mongo_shards: list[str], redis_url: str) -> None:
-    result = await race(mongo_shards, redis_url, Condition(messages=8), check_of=lambda _: NoCheck())
-    assert {example.rpartition(" ")[2] for example in result.examples} == set(STOPPED)
-    assert result.suppressions == 0
+    """In one race or several: on a busy machine a message can be called before its stop, whatever is checked."""
+    violated: set[str] = set()
+    for _ in range(6):
+        result = await race(mongo_shards, redis_url, Condition(messages=8), check_of=lambda _: NoCheck())
+        violated |= {example.rpartition(" ")[2] for example in result.examples}
+        assert result.suppressions == 0
+        if violated == set(STOPPED):
+            break
+    assert violated == set(STOPPED)

@@ -56,7 +56,7 @@ def test_what_was_seen_moves_with_the_step_that_counts_it() -> None:
     assert (partition.advance().end, partition.seen) == (2, {TOPIC: 9})
 
 
-def test_offsets_are_claimed_ahead_for_what_begins_soon_and_never_given_back() -> None:
+def test_offsets_are_claimed_ahead_for_what_begins_soon_and_given_back_at_the_end() -> None:
     partition = a_partition(next_offset=100, claimed_to=100)
     assert partition.next_claim(0) == 100 + MIN_AHEAD
     assert partition.next_claim(500) == 600
@@ -64,3 +64,14 @@ def test_offsets_are_claimed_ahead_for_what_begins_soon_and_never_given_back() -
     assert partition.next_claim(10) == 700 + MIN_AHEAD
     partition.claimed_to = 5_000
     assert partition.next_claim(0) == 5_000
+    partition.active = False
+    assert partition.next_claim(0) == 700
+
+
+def test_what_an_earlier_owner_may_have_called_is_not_given_back() -> None:
+    partition = a_partition(next_offset=100, claimed_to=164)
+    partition.claimed_to = 300
+    partition.active = False
+    assert partition.next_claim(0) == 164
+    partition.next_offset = 200
+    assert partition.next_claim(0) == 200
