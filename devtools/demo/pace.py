@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from notify_streams.admin.audit.provider_log import read_provider_log
+from notify_streams.admin.audit.provider_log import log_invalid_line, read_provider_log
 from notify_streams.records.ids import trigger_of
 
 if TYPE_CHECKING:
@@ -79,9 +80,14 @@ class SendingPace:
         """The longest time from a trigger to its acceptance, of the critical notifications accepted since the last call."""
         worst_s = None
         for path, offset in self._offsets.items():
-            for line in read_provider_log(path, offset):
+            for line in read_provider_log(path, offset, partial(self._skip, path)):
                 self._offsets[path] = line.resume_at
                 trigger = self._sent.get(trigger_of(line.notification_id)) if line.critical else None
                 if trigger is not None:
                     worst_s = max(worst_s or 0.0, line.done - trigger.at)
         return worst_s
+
+    def _skip(self, path: Path, resume_at: int) -> None:
+        """Once for each invalid line: the next look begins behind it, also where no valid one follows."""
+        self._offsets[path] = resume_at
+        log_invalid_line(resume_at)

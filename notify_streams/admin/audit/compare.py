@@ -56,6 +56,7 @@ def compare(settings: Settings, snapshot: RegionSnapshot, totals: RegionTotals) 
         *_notifications(snapshot),
         *_published_records(snapshot, totals),
         *_channels(snapshot, totals),
+        *_invalid_log_lines(snapshot),
         *_providers(snapshot, totals),
         *_open_deliveries(snapshot),
         *_queued(snapshot),
@@ -236,6 +237,15 @@ def _waiting(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Differe
     found = totals.waited + sum(count for (role, _), count in snapshot.timers.items() if role in LANES)
     if counted > found + snapshot.uncertain["waiting"]:
         yield Difference("ledger against waiting triggers", snapshot.region, "triggers", counted, found, None)
+
+
+def _invalid_log_lines(snapshot: RegionSnapshot) -> Iterator[Difference]:
+    """Any of them may have been an acceptance, so what they said can't be proved."""
+    if snapshot.invalid_log_lines:
+        example = f"the line that ends at byte {snapshot.first_invalid_at}"
+        yield Difference(
+            "invalid lines in the provider log", snapshot.region, "providers", 0, snapshot.invalid_log_lines, example
+        )
 
 
 def _providers(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
+
+log = logging.getLogger(__name__)
 
 
 class AcceptedMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,13 +43,25 @@ def contact_sha(contact: str) -> str:
     return hashlib.sha256(contact.encode()).hexdigest()[:16]
 
 
-def read_provider_log(path: Path | str, offset: int = 0) -> Iterator[AcceptedMessage]:
+def log_invalid_line(resume_at: int) -> None:
+    """Say where an invalid line of a provider log ends. The line is not repeated: it may have a contact."""
+    log.warning(
+        "a line of the provider log is not valid and was left out",
+        extra={"action": "provider_log.invalid_line", "ends_at": resume_at},
+    )
+
+
+def read_provider_log(
+    path: Path | str, offset: int = 0, on_invalid: Callable[[int], None] = log_invalid_line
+) -> Iterator[AcceptedMessage]:
     """The accepted messages from `offset` on, in the order of acceptance; none if there is no file yet.
 
     A last line without a line end is still being written and left for the next call.
 
-    Raises:
-        msgspec.DecodeError: another line is not valid.
+    Another line that is not valid is left out.
+
+    Args:
+        on_invalid: called for each with the offset of the line that follows.
     """
     decode = msgspec.json.Decoder(AcceptedMessage).decode
     if not Path(path).exists():
@@ -57,7 +72,11 @@ def read_provider_log(path: Path | str, offset: int = 0) -> Iterator[AcceptedMes
             if not line.endswith(b"\n"):
                 return
             offset += len(line)
-            accepted = decode(line)
+            try:
+                accepted = decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                on_invalid(offset)
+                continue
             # The record is not shared yet; a copy would double the cost of a line.
             msgspec.structs.force_setattr(accepted, "resume_at", offset)
             yield accepted

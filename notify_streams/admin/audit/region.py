@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 
 _AGAIN_S: Final = 1.0
+#: Of Unix milliseconds; any client may have written the text.
+_TIME_DIGITS: Final = 16
 
 
 class _Source(msgspec.Struct):
@@ -154,9 +156,9 @@ async def take_snapshot(settings: Settings, parts: Parts, forwarded: Mapping[Top
         snapshot.has_log = True
         snapshot.logged_channels = settings.providers.sandbox_channels()
         kept_since = snapshot.last_kept_since()
-        for line in read_provider_log(Path(settings.sandbox_record)):
+        for line in read_provider_log(Path(settings.sandbox_record), on_invalid=snapshot.note_invalid_line):
             if line.channel in snapshot.logged_channels:
-                parts.add(_accepted_row(snapshot, line, kept_since))
+                parts.add(accepted_row(snapshot, line, kept_since))
     await _read_topics(settings, snapshot, parts)
     parts.write()
     async with Shards(settings) as shards:
@@ -249,10 +251,11 @@ def _since(
     return max((held_since.get(place, 0.0) for place in places), default=0.0)
 
 
-def _accepted_row(snapshot: RegionSnapshot, line: AcceptedMessage, kept_since: float) -> AcceptedRow:
+def accepted_row(snapshot: RegionSnapshot, line: AcceptedMessage, kept_since: float) -> AcceptedRow:
     """Without a decision in the line, the notification is as old as the call."""
     decided_at = line.decided_at or ""
-    expired = snapshot.may_have_expired(int(decided_at) / 1000 if decided_at.isdecimal() else line.at, kept_since)
+    is_time = len(decided_at) <= _TIME_DIGITS and decided_at.isdecimal()
+    expired = snapshot.may_have_expired(int(decided_at) / 1000 if is_time else line.at, kept_since)
     was_before = snapshot.restored().was_before(line.at)
     return AcceptedRow(line.delivery_id, line.to_sha, line.possible_duplicate, was_before, expired)
 

@@ -162,6 +162,9 @@ class RegionSnapshot:
     has_log: bool = False
     #: The channels that the provider log is about. The messages of others go to providers that have no log here.
     logged_channels: frozenset[str] = frozenset(CHANNELS)
+    #: Lines of the provider log that say nothing, and the offset at which the first of them ends.
+    invalid_log_lines: int = 0
+    first_invalid_at: int | None = None
 
     #: By bucket: the buckets that its people were in before the region grew (`BucketDirectory.former_buckets`).
     former_buckets: Mapping[int, Sequence[int]] = field(default_factory=dict)
@@ -186,6 +189,11 @@ class RegionSnapshot:
         if self._restored is None:
             self._restored = RestoredLedgers(self.ledgers)
         return self._restored
+
+    def note_invalid_line(self, ends_at: int) -> None:
+        """Count a line of the provider log that is not valid."""
+        self.invalid_log_lines += 1
+        self.first_invalid_at = ends_at if self.first_invalid_at is None else self.first_invalid_at
 
     def kept_since(self, bucket: int) -> float:
         """Notifications of periods that end by then may have been deleted (Unix seconds)."""

@@ -48,6 +48,16 @@ async def test_each_line_counts_once_and_the_rate_has_a_lower_limit(tmp_path: Pa
     assert not slow.adapt(9.0) and slow.rate == 10.0
 
 
+async def test_an_invalid_line_does_not_end_the_pace_and_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = tmp_path / "accepted.jsonl"
+    log.write_bytes(b"{}\n" + accepted("a", 105.0) + b"{}\n")
+    pace = SendingPace(60.0, [log], {"a": SentTrigger(100.0, "us", "us")})
+    await pace.wait(0)
+    assert pace.rate == 50.0 and len(caplog.records) == 2
+
+
 def test_a_higher_rate_is_tried_after_the_machine_was_busy() -> None:
     pace = SendingPace(1000.0, [], {})
     for worst_s in (0.1, 0.1, 0.1, 9.0, 9.0):

@@ -73,10 +73,24 @@ async def test_a_file_of_one_incomplete_line_is_emptied(tmp_path: Path) -> None:
     log.close()
 
 
-def test_an_invalid_line_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "r").write_bytes(b"{}\n")
-    with pytest.raises(msgspec.DecodeError):
-        list(read_provider_log(tmp_path / "r"))
+INVALID_LINES = [b"{}\n", b"\xff\n", b'{"at":"\xff"}\n', b"\n", b"\0\0\n", b"[" * 100_000 + b"\n"]
+
+
+@pytest.mark.parametrize("line", INVALID_LINES, ids=lambda line: repr(line[:12]))
+def test_an_invalid_line_is_left_out_and_said_once(tmp_path: Path, line: bytes) -> None:
+    first, last = (msgspec.json.encode(a_line(n)) + b"\n" for n in (1, 2))
+    (tmp_path / "r").write_bytes(first + line + last)
+    found: list[int] = []
+    assert [one.delivery_id for one in read_provider_log(tmp_path / "r", 0, found.append)] == ["d-1", "d-2"]
+    assert found == [len(first + line)]
+
+
+def test_an_invalid_line_is_logged_without_its_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "r").write_bytes(b'{"to":"ada@example.org"}\n')
+    assert list(read_provider_log(tmp_path / "r")) == []
+    (line,) = caplog.records
+    assert (line.__dict__["action"], line.__dict__["ends_at"]) == ("provider_log.invalid_line", 25)
+    assert "ada@" not in caplog.text
 
 
 def test_a_missing_file_is_empty(tmp_path: Path) -> None:
