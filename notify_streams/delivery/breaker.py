@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: A call without an answer for this long counts as a failure.
+LATE_AFTER_S: Final = 2.0
 #: The breaker opens at so many failures among the last results, if they are at least half of them.
 MIN_FAILURES: Final = 5
 _WINDOW: Final = 20
@@ -22,6 +24,8 @@ FIRST_OPEN_S: Final = 1.0
 MAX_OPEN_S: Final = 10.0
 #: A provider that asks for a longer time is probed after this one: one answer must not stop a channel for hours.
 MAX_ASKED_S: Final = 300.0
+#: Providers whose server each recipient names.
+MANY_SERVERS: Final = frozenset(("web_push",))
 #: So many answers in a row that ask to wait are about the provider.
 _THROTTLED: Final = 2
 #: The share of the calls that is allowed at once after a probe's success.
@@ -130,6 +134,35 @@ class Breaker:
             self._failures -= self._results.popleft()[1]
         self._results.append((now, failed))
         self._failures += failed
+
+
+class ProbedCalls:
+    """Tells probes from calls that were under way when the breaker opened: those hold up no probe while they have no answer."""
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+        self._from_before = 0
+        self._probes = 0
+
+    def opened(self, calls: int) -> None:
+        """The breaker opens, or stays open for longer, while so many are under way."""
+        self._from_before, self._probes = calls, 0
+
+    def begin(self, calls: int) -> None:
+        if self._breaker.open_until is not None:
+            self._probes += calls
+
+    def not_begun(self, calls: int) -> None:
+        """So many that began, and are not under way any more, sent nothing."""
+        self._probes = max(0, self._probes - calls)
+
+    def limit(self, calls: int, most: int, now: float) -> int:
+        """How many calls may be under way. `calls`: those that are; `most`: those that the caller could make."""
+        if self._breaker.state(now) is not BreakerState.PROBING:
+            return self._breaker.limit(most, now)
+        self._probes = min(self._probes, calls)
+        self._from_before = min(self._from_before, calls - self._probes)
+        return min(self._from_before + self._breaker.limit(most, now), most)
 
 
 class NeverOpen(Breaker):

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from notify_streams.delivery.breaker import Breaker, BreakerState, NeverOpen
+from notify_streams.delivery.breaker import MANY_SERVERS, Breaker, BreakerState, NeverOpen, ProbedCalls
 from notify_streams.delivery.providers import clients_with_budgets
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from notify_streams.delivery.providers import CallLimit, Provider
     from notify_streams.settings_providers import ProviderSettings
 
-#: Providers whose server each recipient names.
-_MANY_SERVERS: Final = frozenset(("web_push",))
-
 
 class CalledProvider:
     """One provider: its client, circuit breaker, budget and pause."""
@@ -29,15 +26,13 @@ class CalledProvider:
     def __init__(self, client: Provider, budget: Budget) -> None:
         self.name = client.name
         self.client = client
-        self.breaker = NeverOpen() if client.name in _MANY_SERVERS else Breaker(self._opened)
+        self.breaker = NeverOpen() if client.name in MANY_SERVERS else Breaker(self._opened)
         self.budget = budget
         #: An operator has paused it.
         self.paused = False
         #: Calls under way.
         self.calls = 0
-        #: Of them, those that were when the breaker opened, and probes.
-        self._from_before = 0
-        self._probes = 0
+        self._probed = ProbedCalls(self.breaker)
         #: Calls that the budget has paid for and that have not begun.
         self.reserved = 0
         #: The same for messages that an earlier provider refused, and that are not admitted yet. Any call may use what is left of them.
@@ -58,25 +53,19 @@ class CalledProvider:
         """
         if self.paused:
             return 0
-        most = self.client.max_in_flight
-        if self.breaker.state(now) is not BreakerState.PROBING:
-            return self.breaker.limit(most, now)
-        self._probes = min(self._probes, self.calls)
-        self._from_before = min(self._from_before, self.calls - self._probes)
-        return min(self._from_before + self.breaker.limit(most, now), most)
+        return self._probed.limit(self.calls, self.client.max_in_flight, now)
 
     def begin(self, calls: int) -> None:
         """So many calls begin."""
         self.calls += calls
-        if self.breaker.open_until is not None:
-            self._probes += calls
+        self._probed.begin(calls)
 
     def not_begun(self, calls: int) -> None:
         """So many that began, and are not under way any more, sent nothing."""
-        self._probes = max(0, self._probes - calls)
+        self._probed.not_begun(calls)
 
     def _opened(self) -> None:
-        self._from_before, self._probes = self.calls, 0
+        self._probed.opened(self.calls)
 
     def is_paid(self, now: float) -> bool:
         """Whether its budget has paid for another call, or can."""

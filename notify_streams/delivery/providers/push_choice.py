@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from notify_streams.delivery.breaker import MANY_SERVERS
 from notify_streams.delivery.providers.call_limit import CallLimit
 from notify_streams.delivery.providers.credential_choice import provider_with_budgets
 from notify_streams.delivery.providers.from_settings import further_push_providers
@@ -87,6 +88,6 @@ def clients_with_budgets(settings: ProviderSettings, channel: str, role: str, no
         limits = settings.push_calls_per_s.get(name, {})
         of_name = msgspec.structs.replace(settings, push_provider=name, calls_per_s=limits)
         one, of_one = provider_with_budgets(of_name, channel, role, now, **but)
-        further[name] = one, CallLimit(name, one.max_in_flight, of_one[0])
+        further[name] = one, CallLimit(name, one.max_in_flight, of_one[0], of_many_servers=name in MANY_SERVERS)
         budgets += of_one
     return Clients(PushChoice(client, further), budgets, {name: limit for name, (_, limit) in further.items()})

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
 import msgspec
 import pytest
 
+from notify_streams.delivery.breaker import LATE_AFTER_S, MIN_FAILURES
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.providers import (
     CallLimit,
@@ -22,6 +24,7 @@ from notify_streams.delivery.providers.push_choice import NOT_CONFIGURED, PushCh
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
 from notify_streams.settings_providers import ProviderSettings
+from tests.waiting import until
 
 
 class Client:
@@ -83,6 +86,70 @@ async def test_a_further_provider_that_fails_is_not_called_for_a_while_and_the_d
     state = limit.state(now, paused=False)
     assert (state.provider, state.state, state.open_for_s > 0) == ("apns", "open", True)
     assert limit.state(now, paused=True).state == "paused"
+
+
+class Hanging(Client):
+    """Answers when `go_on` is set, or as the others do while `answers`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.go_on = asyncio.Event()
+        self.answers = False
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        if not self.answers:
+            self.calls += 1
+            await self.go_on.wait()
+            self.calls -= 1
+        return await super().send(message)
+
+
+async def test_a_further_provider_that_hangs_is_not_called_for_a_while_and_then_probed(an_outgoing: Any) -> None:
+    apns = Hanging("apns")
+    choice, (limit,) = choice_of(Client("fcm"), apns)
+    message = of(an_outgoing(), "apns")
+    hanging = [asyncio.create_task(choice.send(message)) for _ in range(MIN_FAILURES)]
+    await until(lambda: limit.state(time.monotonic(), paused=False).state == "open", within_s=20.0)
+    assert not (await choice.send(message)).begun and apns.calls == MIN_FAILURES
+    await until(lambda: limit.state(time.monotonic(), paused=False).state == "probing", within_s=20.0)
+    probe = asyncio.create_task(choice.send(message))
+    await until(lambda: apns.calls == MIN_FAILURES + 1)
+    assert not (await choice.send(message)).begun, "one probe at a time"
+    await until(lambda: limit.state(time.monotonic(), paused=False).state == "open", within_s=20.0)
+    await until(lambda: limit.state(time.monotonic(), paused=False).state == "probing", within_s=20.0)
+    apns.answers = True
+    assert (await choice.send(message)).outcome is ProviderOutcome.ACCEPTED
+    assert limit.state(time.monotonic(), paused=False).state == "recovering"
+    apns.go_on.set()
+    await asyncio.gather(probe, *hanging)
+
+
+async def test_a_late_call_that_fails_counts_once(an_outgoing: Any) -> None:
+    apns = Hanging("apns")
+    apns.outcome = ProviderOutcome.RETRY
+    choice, (limit,) = choice_of(Client("fcm"), apns)
+    message = of(an_outgoing(), "apns")
+    late = [asyncio.create_task(choice.send(message)) for _ in range(MIN_FAILURES - 1)]
+    await asyncio.wait(late, timeout=LATE_AFTER_S + 0.5)
+    apns.go_on.set()
+    await asyncio.gather(*late)
+    assert limit.state(time.monotonic(), paused=False).state == "closed"
+    apns.answers = True
+    await choice.send(message)
+    assert limit.state(time.monotonic(), paused=False).state == "open"
+
+
+async def test_push_services_that_hang_stop_no_other(an_outgoing: Any) -> None:
+    web_push = Hanging("web_push")
+    limit = CallLimit("web_push", 8, of_many_servers=True)
+    choice = PushChoice(Client("fcm"), {"web_push": (web_push, limit)})
+    message = of(an_outgoing(), "web_push")
+    hanging = [asyncio.create_task(choice.send(message)) for _ in range(MIN_FAILURES)]
+    await asyncio.wait(hanging, timeout=LATE_AFTER_S + 0.5)
+    web_push.answers = True
+    assert (await choice.send(message)).outcome is ProviderOutcome.ACCEPTED
+    web_push.go_on.set()
+    await asyncio.gather(*hanging)
 
 
 async def test_a_further_provider_is_not_called_more_often_than_its_budget_allows(an_outgoing: Any) -> None:
