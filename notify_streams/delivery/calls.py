@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from notify_streams import metrics, tasks
 from notify_streams.delivery.answer_counts import AnswerCounts
+from notify_streams.delivery.breaker import LATE_AFTER_S
 from notify_streams.delivery.device_results import is_reached, merged
 from notify_streams.delivery.outgoing_messages import OutgoingMessages
 from notify_streams.delivery.pauses import PausedCategories
@@ -43,8 +44,8 @@ log = logging.getLogger(__name__)
 _TOKEN_GOOD_S: Final = 1.0
 #: A call without an answer for this long is settled as retrying; its partition goes on.
 _PARK_AFTER_S: Final = 1.0
-#: A call without an answer for this long counts as a failure of the provider.
-_LATE_AFTER_S: Final = 2.0
+#: As `LATE_AFTER_S`, of a mail server that has taken everything but the content: many scan a mail for some seconds before they reply.
+_CONTENT_LATE_AFTER_S: Final = 10.0
 _TICK_S: Final = 0.1
 #: A tick that comes later by this: the event loop was busy, and answers may have come that were not read yet.
 _BUSY_S: Final = 0.2
@@ -309,7 +310,7 @@ class ProviderCalls:
             now = time.monotonic()
             if self.stopping or not delivery.partition.active or now >= _may_begin_until(delivery):
                 return result or _too_late(name)
-            delivery.began = now
+            delivery.began, delivery.content_began = now, 0.0
             delivery.first_began = delivery.first_began or now
             delivery.provider = provider.name
             began = time.perf_counter()
@@ -391,7 +392,7 @@ class ProviderCalls:
                 provider.breaker.succeeded(now)
             return
         if not delivery.is_late and not result.one_server:
-            self._count_failure(now, provider, result)
+            self._count_failure(now, provider, result.detail, result.retry_after_s)
 
     async def watch_pauses(self) -> None:
         while True:
@@ -402,9 +403,11 @@ class ProviderCalls:
             self._states.log_changes()
             await asyncio.sleep(_PAUSES_S)
 
-    def _count_failure(self, now: float, provider: CalledProvider, result: ProviderResult | None) -> None:
-        self._states.failed(provider.name, f"no answer for {_LATE_AFTER_S:g} s" if result is None else result.detail)
-        provider.breaker.failed(now, None if result is None else result.retry_after_s)
+    def _count_failure(
+        self, now: float, provider: CalledProvider, detail: str, retry_after_s: float | None = None
+    ) -> None:
+        self._states.failed(provider.name, detail)
+        provider.breaker.failed(now, retry_after_s)
         self._admission.changed()
         self._states.log_changes()
 
@@ -427,11 +430,18 @@ class ProviderCalls:
                     delivery.parked = True
                     self._handler.call_is_late(delivery, waited_s)
                 # Of several devices any may be the slow one: their results count when all have ended.
-                if waited_s >= _LATE_AFTER_S and not delivery.is_late and delivery.message.devices is None:
+                if now >= _is_late_from(delivery) and not delivery.is_late and delivery.message.devices is None:
                     delivery.is_late = True
-                    self._count_failure(now, self._order.named(delivery.provider), None)
+                    self._count_failure(now, self._order.named(delivery.provider), f"no answer for {waited_s:.0f} s")
             if self._ready or self._behind:
                 self.pump()
+
+
+def _is_late_from(delivery: Delivery) -> float:
+    """When the call, without an answer, counts as a failure of the provider (monotonic)."""
+    if delivery.content_began:
+        return delivery.content_began + _CONTENT_LATE_AFTER_S
+    return delivery.began + LATE_AFTER_S
 
 
 def _may_begin_until(delivery: Delivery) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -71,6 +73,7 @@ class OutgoingMessages:
             region=self._region,
             bucket=delivery.partition.number,
             unsubscribe=unsubscribe,
+            on_content=partial(_content_begins, delivery) if message.channel == "email" else None,
         )
         if message.devices is None:
             return outgoing
@@ -91,3 +94,7 @@ class OutgoingMessages:
                     call = msgspec.structs.replace(call, title=text.title, body=text.body, template_version=version)
             calls.append(call)
         return calls
+
+
+def _content_begins(delivery: Delivery) -> None:
+    delivery.content_began = time.monotonic()

@@ -61,6 +61,8 @@ class Delivery:
     began: float = 0.0
     #: The same of the first call of this attempt: some are repeated because the provider was not ready (`ProviderResult`).
     first_began: float = 0.0
+    #: When the mail server had taken everything but the content (monotonic); 0: it has not, or this is no mail.
+    content_began: float = 0.0
     #: The call had no answer in time: it was settled as retrying.
     parked: bool = False
     #: The call was counted as a failure of the provider.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, Protocol
 
@@ -50,6 +51,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     template_version: str | None = None
     #: for the header of that name, at providers that take it (`tracing.send_to`)
     traceparent: str | None = None
+    #: called when a mail server has taken everything but the content: it answers, and may scan the mail before it says more
+    on_content: Callable[[], None] | None = None
 
 
 class ProviderOutcome(StrEnum):

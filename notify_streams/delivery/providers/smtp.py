@@ -165,6 +165,8 @@ class _Call:
         async with asyncio.timeout_at(self._end_by):
             await connection.begin(f"<{self._sender}>{options}".encode(), f"<{to}>".encode())
         self.content_begun = True
+        if self._message.on_content is not None:
+            self._message.on_content()
         self._end_by = _now() + self._config.smtp_reply_timeout_s
         async with asyncio.timeout_at(self._end_by):
             code = await connection.content(self._mail)

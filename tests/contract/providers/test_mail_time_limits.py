@@ -6,6 +6,8 @@ import asyncio
 import time
 from typing import Any
 
+import msgspec
+
 from notify_streams.delivery.providers import ProviderOutcome
 from tests.contract.providers.scripted_mail_server import CONTENT, MailServer, for_ever, mails_to
 
@@ -22,6 +24,24 @@ async def test_a_server_that_takes_long_to_accept_a_mail_gets_it_once(outbox_of:
     async with mails_to(server, timeout_s=0.3) as client:
         result = await client.send(outbox_of("email").message())
     assert (result.outcome, result.maybe_accepted, server.taken) == (ProviderOutcome.ACCEPTED, False, [1])
+
+
+async def test_the_caller_knows_when_the_server_has_taken_everything_but_the_content(outbox_of: Any) -> None:
+    events: list[bytes] = []
+
+    async def before(connection: int, command: bytes) -> None:
+        events.append(command)
+
+    message = msgspec.structs.replace(outbox_of("email").message(), on_content=lambda: events.append(b"begins"))
+    async with mails_to(MailServer(before)) as client:
+        await client.send(message)
+        await client.send(message)
+    assert [one for one in events if one in (b"DATA", b"begins", CONTENT)] == [b"DATA", b"begins", CONTENT] * 2
+    refusing = MailServer(replies={b"RCPT": b"550 5.1.1 no"})
+    begun: list[int] = []
+    async with mails_to(refusing) as client:
+        await client.send(msgspec.structs.replace(message, on_content=lambda: begun.append(1)))
+    assert not begun
 
 
 async def test_a_server_that_never_accepts_a_mail_may_have_it_after_the_limit(outbox_of: Any) -> None:

@@ -341,6 +341,31 @@ async def test_push_services_that_do_not_answer_stop_no_other(name: str, is_stop
     await calls.stop()
 
 
+@pytest.mark.parametrize(("scans_s", "is_stopped"), [(3.0, False), (10.5, True)])
+async def test_a_mail_server_that_scans_a_mail_for_seconds_has_not_failed(scans_s: float, is_stopped: bool) -> None:
+    """It took everything but the content, so it answers. One call in 10 s was left of a server that scans for 6 s."""
+    client = AClient("smtp")
+    client.gate = asyncio.Event()
+    provider, handler = CalledProvider(client, Budget(None, 0.0)), Handler()
+    calls = calls_to(provider, handler)
+    watching = asyncio.create_task(calls.watch())
+    mail = a_message(channel="email", template=None, title="t", body="b")
+    deliveries = [a_delivery(mail) for _ in range(MIN_FAILURES)]
+    calls.add(deliveries)
+    await until(lambda: len(client.calls) == MIN_FAILURES)
+    for call, delivery in zip(client.calls, deliveries, strict=True):
+        assert call.on_content is not None
+        call.on_content()
+        delivery.began -= scans_s
+        delivery.content_began -= scans_s
+    for _ in deliveries:
+        await asyncio.wait_for(handler.late.get(), 5)
+    assert [one.is_late for one in deliveries] == [is_stopped] * MIN_FAILURES
+    assert provider.is_closed(time.monotonic()) is not is_stopped
+    await tasks.stop([watching])
+    await calls.stop()
+
+
 @pytest.mark.parametrize("answered", [True, False])
 async def test_an_answer_that_came_while_the_event_loop_was_busy_is_read_before_its_call_is_late(
     answered: bool,
