@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, TypeVar, cast
 
 import aiokafka
@@ -52,6 +53,10 @@ class PartitionOffsets:
     end: int
 
 
+class ThreadEnded(ConsumerStoppedError, KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+    """The consumer was stopped, so Kafka cannot be asked."""
+
+
 class FetchThread(AIOKafkaConsumerThread):
     """Faust's consumer thread, with all of Kafka's settings and fetches that can be interrupted."""
 
@@ -60,6 +65,13 @@ class FetchThread(AIOKafkaConsumerThread):
     batched_topics: frozenset[str] = frozenset()
     _waiter: asyncio.Future[None] | None = None
     _woken = False
+    #: No call is begun any more: the event loop of the thread will be closed.
+    _has_ended = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        #: Held while a call is begun, so that none is left in an event loop that ends.
+        self._begins = Lock()
+        super().__init__(*args, **kwargs)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -93,8 +105,25 @@ class FetchThread(AIOKafkaConsumerThread):
         if self._consumer is not None:
             await stop_consumer(self._consumer, _STOP_TIMEOUT_S)
 
+    async def _gather_remaining_tasks(self) -> None:
+        """Nothing is begun in the thread from now on, and what was begun is cancelled: its callers wait for it."""
+        with self._begins:
+            self._has_ended = True
+        await asyncio.sleep(0)  # what was begun just before is a task by then
+        await super()._gather_remaining_tasks()
+
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+        with self._begins:
+            if not self._has_ended:
+                return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+        coroutine.close()
+        raise ThreadEnded("the thread of the Kafka consumer has ended")
+
+    def _call_soon(self, call: Callable[..., None], *args: Any) -> None:
+        """Without effect when the thread has ended."""
+        with self._begins:
+            if not self._has_ended:
+                self.thread_loop.call_soon_threadsafe(call, *args)
 
     async def fetch(self, tps: Collection[TP], timeout_s: float, max_unbatched_records: int) -> FetchedRecords:
         """What was fetched for `tps`, after waiting up to `timeout_s` for the first of it. `wake` ends the wait.
@@ -106,11 +135,11 @@ class FetchThread(AIOKafkaConsumerThread):
 
     def wake(self) -> None:
         """Make a waiting `fetch` return now: other partitions may be fetched."""
-        self.thread_loop.call_soon_threadsafe(self._wake_in_thread)
+        self._call_soon(self._wake_in_thread)
 
     def seek_soon(self, tp: TP, position: int) -> None:
         """Fetch from `position` on. Without effect on a partition that is no longer assigned."""
-        self.thread_loop.call_soon_threadsafe(self._seek_in_thread, {tp: position})
+        self._call_soon(self._seek_in_thread, {tp: position})
 
     async def seek_all(self, positions: Mapping[TP, int]) -> None:
         """Seek several partitions; on return it is done."""
