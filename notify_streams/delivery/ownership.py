@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from notify_streams import tasks
@@ -239,7 +240,10 @@ class Ownership:
         number = partition.number
         if running := self._work.under_way(partition):
             await asyncio.wait(running, timeout=_DRAIN_S)
-        await self._work.settled(partition.shard)
+        # What is still refused then ends as after a revocation: by the token of the next owner.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_S):
+                await self._work.settled(partition.shard)
         if self._appending:
             await asyncio.wait(self._appending)
         if self.partitions.get(number) is not partition:
