@@ -62,8 +62,10 @@ def waiting(record: SourceRecord, lane: Lane, topic: str, partition: int, due_at
     """The outcome of a record that will be read again."""
     source = f"{topic}:{partition}:{record.offset}"
     headers = [header for header in copied_headers(record.headers, record, source) if header[0] != WAITED_HEADER]
+    # The other lane may take the same record, while a category's setting is changed; a topic that was made anew counts its offsets again.
+    identity = f"{lane}:{source}:{record.timestamp}"
     timer = {
-        "_id": blake2b(source.encode(), digest_size=16).digest(),
+        "_id": blake2b(identity.encode(), digest_size=16).digest(),
         "bucket": partition,
         "role": lane,
         "due_at": due_at,

@@ -8,6 +8,7 @@ import pytest
 
 from notify_streams.outbox.outcome_notes import notes_of
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
+from notify_streams.roles import Lane
 from notify_streams.routing.waiting_triggers import next_look, waiting
 from tests.builders import ABatch, ARecord, is_dead
 from tests.unit.routing.routing_fixtures import HERE, for_user, known_people, route
@@ -42,6 +43,17 @@ def test_a_timer_holds_the_record_and_where_it_was() -> None:
     assert dict(headers) == {"x": b"1", "origin_ms": b"5", "source": source, "waited": source}
     other = waiting(ARecord(b"v", offset=8), "critical", "triggers.payments", 3, NOW)
     assert other.timer is not None and other.timer["_id"] != entry.timer["_id"]
+
+
+def test_the_timers_of_two_lanes_or_topics_for_one_position_have_two_ids() -> None:
+    """A flush with an id that is there is refused, and the other partitions of the shard wait with it until that timer is gone."""
+    cases: list[tuple[Lane, int]] = [("critical", 5), ("standard", 5), ("standard", 6), ("standard", 6)]
+    ids = [
+        entry.timer["_id"]
+        for lane, timestamp in cases
+        if (entry := waiting(ARecord(b"v", offset=7, timestamp=timestamp), lane, "t", 3, NOW)).timer is not None
+    ]
+    assert len(ids) == 4 and len(set(ids)) == 3 and ids[2] == ids[3]
 
 
 async def test_a_young_trigger_of_an_unknown_user_waits_and_an_old_one_is_dead() -> None:
