@@ -17,6 +17,9 @@ from msgspec import inspect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+#: What a decoder raises for bytes that are not what they should be; the last one: nested too deep.
+DECODE_ERRORS: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _A_TIME: Final = "a time with its zone, as 2026-11-22T10:00:00Z"
 _KINDS: Final = {
     "str": "text",
@@ -67,7 +70,7 @@ def problem_of(error: Exception, kind: Any = None) -> FieldProblem:
     """What is wrong with a value of the type `kind`.
 
     Args:
-        error: of the decoder: `msgspec.DecodeError`, `UnicodeDecodeError`, or `RecursionError`.
+        error: one of `DECODE_ERRORS`.
     """
     if not isinstance(error, msgspec.ValidationError):
         return FieldProblem("", _not_json(error))

@@ -20,6 +20,7 @@ import msgspec
 
 from notify_streams import tasks
 from notify_streams.errors import StoreUnavailable
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.roles import ROLES
 from notify_streams.stores.redis import redis_call
 
@@ -160,7 +161,7 @@ def parsed(name: bytes, value: bytes) -> RegisteredWorker | None:
         return None
     try:
         entry = _decode(match[3])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         return None
     if entry.role not in ROLES or entry.id.encode() != name:
         return None

@@ -19,6 +19,7 @@ from devtools.sandbox.fault_injection import Failure
 from devtools.sandbox.http2_server import Request
 from devtools.sandbox.keys import KEY_ID, TEAM_ID
 from devtools.sandbox.messages import HttpReply, IncomingMessage, PushContent, marks
+from notify_streams.field_errors import DECODE_ERRORS
 
 _PATH: Final = "/3/device/"
 #: "APNs device tokens are of variable length." All so far have 32 bytes or more. No device has zeros alone.
@@ -117,7 +118,7 @@ def read(at: float, request: Request, sender: Sender) -> IncomingMessage | HttpR
         return error(413, "PayloadTooLarge")
     try:
         payload = msgspec.json.decode(request.body, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         payload = {}
     if not payload:
         return error(400, "PayloadEmpty")

@@ -14,6 +14,7 @@ import msgspec
 
 from devtools.sandbox.fault_injection import Failure
 from devtools.sandbox.messages import HttpReply, IncomingMessage
+from notify_streams.field_errors import DECODE_ERRORS
 
 #: Bytes of the keys and values of notification and data together.
 _LARGEST_PAYLOAD = 4096
@@ -175,7 +176,7 @@ def read(at: float, project: str, authorization: str | None, body: bytes) -> Inc
         return _reply(401, "Request had invalid authentication credentials.", [])
     try:
         message = decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+    except DECODE_ERRORS as problem:
         return _reply(400, f"Invalid JSON payload received. {problem}", [_bad_request("message", str(problem))])
     found = _checked(at, message.message, body)
     if message.validate_only and isinstance(found, IncomingMessage):

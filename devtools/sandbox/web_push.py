@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from devtools.sandbox.es256_token import verified
 from devtools.sandbox.fault_injection import Failure
 from devtools.sandbox.messages import HttpReply, IncomingMessage, PushContent, marks
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.base64url import base64url, from_base64url
 
 #: RFC 8030 §7.2: a service must take so many bytes, and no more are taken here.
@@ -99,7 +100,7 @@ def read(
     try:
         data = msgspec.json.decode(content, type=dict[str, Any]).get("data")
         payload = content
-    except (msgspec.DecodeError, UnicodeDecodeError):  # text of another application
+    except DECODE_ERRORS:  # text of another application
         data, payload = None, msgspec.json.encode(b64encode(content).decode())
     shown = {name: headers[name] for name in _SHOWN_HEADERS if name in headers}
     kept = msgspec.json.encode(PushContent(shown, msgspec.Raw(payload)))

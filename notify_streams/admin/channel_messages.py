@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.channel_message import read_channel_message
 
 if TYPE_CHECKING:
@@ -55,6 +54,6 @@ async def messages_among(topics: TopicReader, wanted: Mapping[str, MessagePlace]
 def _message(identity: str, value: bytes | None) -> ChannelMessage | None:
     try:
         message = read_channel_message(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
     return message if message.delivery_id == identity else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.transport import BatchProducer, TransportSettings
 
@@ -79,5 +80,5 @@ def owner_of(value: bytes | None) -> TriggerOwner:
     """The user, category and id of a trigger, as far as it can be read."""
     try:
         return _decode_owner.decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return TriggerOwner()

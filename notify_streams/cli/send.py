@@ -11,6 +11,7 @@ import msgspec
 
 from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of
 from notify_streams.errors import Refused
+from notify_streams.field_errors import DECODE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,7 +75,7 @@ def _is_object(value: bytes) -> bool:
     try:
         value.decode()  # the decoder does not check the bytes of `Raw`
         _decode_object(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return False
     return True
 

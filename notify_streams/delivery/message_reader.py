@@ -10,6 +10,7 @@ import msgspec
 from notify_streams import metrics
 from notify_streams.delivery.attempts import delivery_key, has_key
 from notify_streams.delivery.partition import Delivery
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.channel_message import ChannelMessage, read_channel_message
 from notify_streams.retry import STORE
 from notify_streams.tracing.trace_context import trace_fields
@@ -105,7 +106,7 @@ class MessageReader:
             message = read_channel_message(record.value or b"")
             if not has_key(message.decided_at.timestamp()):
                 raise msgspec.ValidationError("`decided_at` is not between 1970 and 2106")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             metrics.REJECTED_RECORDS.labels(self._role, "invalid").inc()
             log.error(
                 "invalid channel message rejected",

@@ -11,6 +11,7 @@ import msgspec
 
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.rendering import data_of, text_of
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.templates.catalog import RenderingError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class OutgoingMessages:
         message = delivery.message
         try:
             data = data_of(message)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             return unsendable(provider, ProviderOutcome.RENDERING, "`data` is not a JSON object")
         links = self._mail_links
         unsubscribe = None if links is None else links.unsubscribe(message)

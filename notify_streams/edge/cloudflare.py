@@ -14,6 +14,7 @@ import msgspec
 from notify_streams.edge.http_client import HttpClient
 from notify_streams.edge.point_of_presence import NotPushed, edge_key, edge_value, is_storable, storable
 from notify_streams.errors import RetryLater
+from notify_streams.field_errors import DECODE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -83,7 +84,7 @@ class Cloudflare:
             envelope = _decode(response.body)
         except RetryLater as error:
             raise NotPushed(f"{self.name}: {error}", everything) from error
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise NotPushed(f"{self.name}: the response is not one of the API's", everything) from error
         unsuccessful = () if envelope.result is None else envelope.result.unsuccessful_keys
         left = [by_key[key] for key in unsuccessful if key in by_key]

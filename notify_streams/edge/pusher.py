@@ -17,6 +17,7 @@ from notify_streams.edge.cloudflare import Cloudflare
 from notify_streams.edge.point_of_presence import NotPushed
 from notify_streams.edge.single_key_stores import fastly_store, http_store
 from notify_streams.errors import SettingsError
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.user_records import LocationRecord, decode_location_record
 from notify_streams.retry import RetryPolicy
 
@@ -103,7 +104,7 @@ def latest_locations(records: Iterable[SourceRecord]) -> dict[str, LocationRecor
         try:
             user_id = record.key.decode()
             location = None if record.value is None else decode_location_record(record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             continue
         before = latest.get(user_id)
         if location is None or before is None or location.version >= before.version:

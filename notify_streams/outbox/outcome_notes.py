@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.origin import entered_ms, origin_fields
 from notify_streams.records.outcomes import TriggerOutcome
 from notify_streams.topics import forward_topic, system_of
@@ -104,13 +105,13 @@ def owner_of_record(record: SourceRecord) -> tuple[str, str]:
     value = record.value or b""
     try:
         envelope = _read(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return _first(_ID_IN_BYTES, value), _first(_USER_IN_BYTES, value)
     user_id = _string(envelope.user_id)
     if not user_id and envelope.specversion:
         try:
             user_id = _string(_read(envelope.data).user_id)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             user_id = ""
     trigger_id = _string(envelope.id)
     if not trigger_id and record.headers:
@@ -127,7 +128,7 @@ def _first(pattern: re.Pattern[bytes], value: bytes) -> str:
 def _string(raw: msgspec.Raw) -> str:
     try:
         return _text(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         return ""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from notify_streams.errors import RetryLater
-from notify_streams.field_errors import problem_of
+from notify_streams.field_errors import DECODE_ERRORS, problem_of
 from notify_streams.preferences.categories import Default
 from notify_streams.records.choice_sources import ChoiceSource
 
@@ -65,7 +65,7 @@ async def put_preference(
         )
     try:
         update = _decode_update(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         sentence = problem_of(error, ChoiceBody).sentence("it")
         return PutResponse(
             400, {"error": f'the body must be {{"opted_in": true}} or {{"opted_in": false}}: {sentence}'}

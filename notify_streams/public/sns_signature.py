@@ -26,6 +26,8 @@ from cryptography.x509 import (
     load_pem_x509_certificate,
 )
 
+from notify_streams.field_errors import DECODE_ERRORS
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -75,7 +77,7 @@ def read_sns_message(body: bytes) -> SnsMessage | None:
     """The message, not verified; None if it is none."""
     try:
         return _read(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return None
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
-from notify_streams.field_errors import problem_of
+from notify_streams.field_errors import DECODE_ERRORS, problem_of
 from notify_streams.records.json_depth import deeper_than
 from notify_streams.records.names import MAX_LENGTH, Name, is_reserved, name_fault
 from notify_streams.records.outcomes import DeadReason
@@ -105,7 +105,7 @@ def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]
         trigger = _trigger.decode(value)
     except msgspec.ValidationError as error:
         return _read_enveloped(value, error)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         if value.startswith(_BOM):
             return Rejection(DeadReason.NOT_JSON, "the value is not JSON: it begins with a byte order mark")
         return Rejection(DeadReason.NOT_JSON, problem_of(error).sentence("the value"))

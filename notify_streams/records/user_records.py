@@ -16,7 +16,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 
-from notify_streams.field_errors import problem_of
+from notify_streams.field_errors import DECODE_ERRORS, problem_of
 from notify_streams.records.address_ids import ADDRESS_PREFIX, is_address_id
 from notify_streams.records.addresses import is_mail_address, is_phone_number, is_push_token
 from notify_streams.records.choice_sources import ChoiceSource
@@ -114,7 +114,7 @@ def newest_contact_row(
             return key, None
         try:
             version = decode_contact_row(value).version
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except DECODE_ERRORS:
             return None
         held = row_of(partition, key)
         return (key, value) if held is None or decode_contact_row(held).version <= version else None
@@ -195,7 +195,7 @@ def record_decoder(
             found = decode(value)
         except msgspec.ValidationError as error:
             return _invalid(problem_of(error, record).sentence("the value"))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             return Rejection(DeadReason.NOT_JSON, problem_of(error).sentence("the value"))
         for name in names:
             if fault := name_fault(name, getattr(found, name)):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import decode_location_record
 
@@ -100,7 +101,7 @@ class LocationCodec:
                 if bucket == partition
                 else None
             )
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, ValueError):
+        except (*DECODE_ERRORS, KeyError, ValueError):
             return None
 
     def newest(

@@ -11,6 +11,7 @@ import aiohttp
 import msgspec
 
 from notify_streams.errors import StoreUnavailable
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.roles import ROLES
 from notify_streams.stores.redis import connect
 from notify_streams.web.region_reads import read_shared
@@ -150,7 +151,7 @@ async def _fetch(session: aiohttp.ClientSession, region: str, worker: Registered
         return Peer(worker, None, "refused")
     try:
         found = _read(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except DECODE_ERRORS:
         return Peer(worker, None, "silent")
     if found.region != region or found.role not in ROLES or found.id != entry.id:
         return Peer(worker, None, "refused")

@@ -10,6 +10,7 @@ import msgspec
 from devtools.benchmarks.rates import RecordsMissing, steady_rate
 from notify_streams.admin.audit.provider_log import AcceptedMessage, contact_sha
 from notify_streams.errors import NotifyError
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.names import MARK_PREFIX
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read_line(line: bytes) -> Acceptance:
     try:
         found = _decode_line(line)
         message = _decode_request(found.body).message
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except DECODE_ERRORS as error:
         raise NotifyError(f"the sink's log has a line that cannot be read ({error}): no figure") from None
     if found.status != _ACCEPTED:
         raise NotifyError(f"the sink answered a request with {found.status}: no figure")

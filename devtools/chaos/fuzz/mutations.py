@@ -8,6 +8,7 @@ import msgspec
 
 from devtools.chaos.fuzz.corpus import USERS, Seed
 from devtools.chaos.fuzz.records import CODECS, RawRecord
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.topics import REGION_CONTROL
 
@@ -135,7 +136,7 @@ def _with_field(value: bytes, draw: Random, text: bytes | None) -> bytes:
     """One field replaced by a JSON text, or removed; of an event, often one of its trigger's fields."""
     try:
         fields = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return value
     name = draw.choice([*fields, "extra", "source", "standby", "time_zone", "collapse_key"])
     if name == "data" and draw.random() < 0.5:

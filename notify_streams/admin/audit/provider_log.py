@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from notify_streams.field_errors import DECODE_ERRORS
+
 log = logging.getLogger(__name__)
 
 
@@ -74,7 +76,7 @@ def read_provider_log(
             offset += len(line)
             try:
                 accepted = decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except DECODE_ERRORS:
                 on_invalid(offset)
                 continue
             # The record is not shared yet; a copy would double the cost of a line.

@@ -26,6 +26,7 @@ from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.channel_message import Instant
 from notify_streams.records.origin import SOURCE_HEADER
 from notify_streams.regions.consumer_groups import committed_offsets, forward_lag
@@ -264,7 +265,7 @@ def _event_id(record: Record) -> str:
     """Empty for a record that is no event."""
     try:
         return _read_event_id(record.value or b"").event_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         return ""
 
 
@@ -272,7 +273,7 @@ def message_row(snapshot: RegionSnapshot, topic: str, partition: int, record: Re
     """None for a message that the channel role left out."""
     try:
         source = _read_source(record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except DECODE_ERRORS:
         source = _Source()  # the engine counts it as foreign
     place = source.source_topic, source.source_offset
     if snapshot.restored().is_superseded(topic, partition, record.offset, *place):

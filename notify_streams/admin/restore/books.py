@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 from pymongo import UpdateMany
 
 from notify_streams.admin.restore.positions import closing_entry, reopening
@@ -19,6 +18,7 @@ from notify_streams.delivery.delivery_ledger import read_restored
 from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.erasure.history import pages
 from notify_streams.failpoints import failpoint
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.outbox.fence import forget_fence
 from notify_streams.outbox.relay import Relay
 from notify_streams.records.channel_message import read_channel_message
@@ -171,7 +171,7 @@ class Books:
         async for place, record in topics.read(CHANNEL_ROLES, starts=starts):
             try:
                 message = read_channel_message(record.value or b"")
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except DECODE_ERRORS:
                 continue
             one = restored.get((place.topic, place.partition))
             if one is None or not one.is_superseded(record.offset, message.source_topic, message.source_offset):

@@ -15,7 +15,7 @@ import msgspec
 
 from notify_streams.delivery.providers.delivery_metadata import Marks
 from notify_streams.delivery.providers.reports import AddressEvent, AddressReport, Report, receipt_report
-from notify_streams.field_errors import problem_of
+from notify_streams.field_errors import DECODE_ERRORS, problem_of
 from notify_streams.records.addresses import is_phone_number, mailbox
 from notify_streams.roles import Channel
 
@@ -74,7 +74,7 @@ def generic_reports(body: bytes, webhook_id: str, at: datetime) -> list[Report]:
         if event.type in _EVENTS:
             kind = AddressData
             return _about(event, webhook_id, event.timestamp or at)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         problem = problem_of(error, kind)
         raise InvalidReport((problem if kind is _Event else problem.inside("data")).sentence("the body")) from error
     return []

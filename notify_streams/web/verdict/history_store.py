@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.stores.redis import redis_call
 from notify_streams.web.verdict.history import KEPT_S, Episode, ProblemHistory
 from notify_streams.web.verdict.series import SLOTS, Slot, is_valid, slot_of
@@ -139,5 +140,5 @@ def _add(slots: dict[int, Slot], name: bytes, value: bytes, now: float) -> bool:
 def _decoded(unpack: Any, value: bytes) -> Any:
     try:
         return unpack(value) if len(value) <= _MAX_BYTES else None
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+    except (*DECODE_ERRORS, ValueError):
         return None
