@@ -67,3 +67,14 @@ class Producer(Protocol):
 
     async def send_batch(self, topic: str, partition: int, records: Sequence[KeyedRecord]) -> object:
         """Return when all in-sync replicas have the batch."""
+
+
+def record_size(record: SourceRecord) -> int:
+    """Bytes of key, value and headers, where a client may put what it likes: a copy on another topic has all of them."""
+    key, value, headers = record.key, record.value, record.headers
+    size = (len(value) if value else 0) + (len(key) if key else 0)
+    if headers:
+        for name, content in headers:
+            size += len(name) if name.isascii() else len(name.encode())
+            size += len(content) if content else 0
+    return size

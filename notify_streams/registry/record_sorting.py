@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from notify_streams import metrics
+from notify_streams.records.batch import record_size
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import MAX_BYTES
 from notify_streams.rejections import reject
 from notify_streams.retry import STORE
-from notify_streams.routing.outcome_records import dead_letter, record_size, repartitioned
+from notify_streams.routing.outcome_records import dead_letter, repartitioned
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

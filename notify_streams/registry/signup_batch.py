@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
+from notify_streams.records.batch import record_size
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
@@ -16,7 +17,7 @@ from notify_streams.records.user_records import MAX_BYTES, arrival_ms, read_sign
 from notify_streams.registry.signup_decision import SignupIgnored
 from notify_streams.registry.signups import ReceivedSignup
 from notify_streams.retry import RetryPolicy, call_for_each
-from notify_streams.routing.outcome_records import dead_letter, record_size, repartitioned
+from notify_streams.routing.outcome_records import dead_letter, repartitioned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from notify_streams.records.batch import record_size
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection, Trigger, asks_critical, may_be_critical, read_trigger
-from notify_streams.routing.outcome_records import record_size
 
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories

@@ -8,6 +8,7 @@ from zlib import crc32
 import msgspec
 
 from notify_streams.outbox.decided_batch import RecordOutcome
+from notify_streams.records.batch import record_size
 from notify_streams.records.channel_message import SharedPart, encode_for, encode_for_devices, encode_shared
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.origin import ORIGIN_HEADER, SOURCE_HEADER, entered_ms, origin_fields, origin_ms
@@ -85,15 +86,6 @@ def bad_record(outcome: RecordOutcome, topic: str, partition: int) -> RecordOutc
     """The dead letter of a record whose outcome a store never accepts."""
     detail = "what must be stored for this record was refused, at every attempt"
     return dead_letter(outcome.record, topic, partition, DeadReason.BAD_RECORD, detail)
-
-
-def record_size(record: SourceRecord) -> int:
-    """Bytes of key, value and headers: a copy on another topic has all of them."""
-    key, value, headers = record.key, record.value, record.headers
-    size = (len(value) if value else 0) + (len(key) if key else 0)
-    if headers:
-        size += sum(len(name) + (len(content) if content else 0) for name, content in headers)
-    return size
 
 
 def copied_headers(headers: Headers, record: SourceRecord, source: str) -> Headers:

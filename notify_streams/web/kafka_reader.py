@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError
 
 from notify_streams import kafka
 from notify_streams.errors import StoreUnavailable
+from notify_streams.records.batch import record_size
 from notify_streams.transport.client_shutdown import stop_consumer
 from notify_streams.web.worker_objects import one_for
 
@@ -133,19 +134,13 @@ class KafkaReader:
                 found = await consumer.getmany(*waiting, timeout_ms=_POLL_MS)
                 for partition, part in found.items():
                     records += (record for record in part if record.offset < ranges[partition][1])
-                    size += sum(map(_bytes_of, part))
+                    size += sum(map(record_size, part))
                 for partition, end in list(waiting.items()):
                     if await consumer.position(partition) >= end:
                         del waiting[partition]
         finally:
             consumer.pause(*ranges)  # it would fetch what comes later
         return records, not waiting
-
-
-def _bytes_of(record: ConsumerRecord[bytes, bytes]) -> int:
-    """A client decides where it puts its bytes: in the key, the value or headers."""
-    headers = sum(len(name) + len(content or b"") for name, content in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def kafka_reader(worker: NotifyApp) -> KafkaReader:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from notify_streams.admin.audit.parts import SourceRow
+from notify_streams.records.batch import record_size
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Trigger, read_trigger
-from notify_streams.routing.outcome_records import record_size
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

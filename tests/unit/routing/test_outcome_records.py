@@ -13,6 +13,7 @@ from bson.codec_options import CodecOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notify_streams.records.batch import record_size
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.devices import Device
 from notify_streams.records.ids import delivery_id, notification_id
@@ -54,6 +55,16 @@ def test_a_dead_letter_is_the_original_and_says_why_and_where_from() -> None:
 def test_a_detail_has_an_end(text: Any) -> None:
     ((*_, headers),) = dead_letter(RECORD, "t", 3, DeadReason.INVALID, text).outputs
     assert len(dict(headers)["detail"]) <= 2_000
+
+
+def test_names_of_headers_count_in_bytes() -> None:
+    """Four bytes a character: such a dead letter was larger than its topic takes, and lost where it came from."""
+    record = ARecord(b"v", b"key", (("\U0001f600" * 3, b"12"), ("ä", None), ("a", b"")), offset=7)
+    assert record_size(record) == 1 + 3 + 14 + 2 + 1
+    (output,) = dead_letter(
+        ARecord(b"v" * 4_000, headers=(("\U0001f600" * 300, b""),)), "t", 3, DeadReason.TOO_LARGE, "", 5_000
+    ).outputs
+    assert "cut to its first" in dict(output[4])["detail"].decode() and len(output[3]) < 5_000
 
 
 def test_a_dead_letter_without_a_value_is_no_tombstone() -> None:
