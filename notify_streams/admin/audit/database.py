@@ -15,6 +15,7 @@ from notify_streams.records.periods import PERIOD_END
 from notify_streams.roles import channel_topic
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
 from notify_streams.stores.mongo_errors import mongo_reason
+from notify_streams.stores.notification_expiry import all_since, time_to_live_s
 from notify_streams.stores.shard_clocks import shard_time
 
 if TYPE_CHECKING:
@@ -81,9 +82,17 @@ async def read_database(
     """
     try:
         for shard in range(len(shards)):
+            await _read_expiry(shards.database(shard), snapshot)
+        for shard in range(len(shards)):
             await _read_shard(shards, shard, snapshot, parts, event_systems)
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB of region {snapshot.region} {mongo_reason(error)}") from error
+
+
+async def _read_expiry(database: AsyncDatabase[Document], snapshot: RegionSnapshot) -> None:
+    """Of all shards before the first one is read: a bucket may have been on another one when something of it was deleted."""
+    snapshot.notifications_kept_s = min(snapshot.notifications_kept_s, await time_to_live_s(database))
+    snapshot.notifications_since = max(snapshot.notifications_since, await all_since(database))
 
 
 async def _read_shard(

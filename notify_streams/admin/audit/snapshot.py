@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.admin.audit.sealed import SealedSums
@@ -147,6 +148,10 @@ class RegionSnapshot:
     #: By bucket: when the database was read, by the clock that deletes notifications (Unix seconds).
     read_at: dict[int, float] = field(default_factory=dict)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    #: How long the shards keep notifications. The settings may say more, until `shards init` applies them.
+    notifications_kept_s: float = inf
+    #: See `notification_expiry.all_since`.
+    notifications_since: float = -inf
     #: They say what was counted of what is deleted.
     sealed: SealedSums = field(default_factory=SealedSums)
     #: By event topic and partition: when the first record that is kept was appended (ms).
@@ -197,7 +202,8 @@ class RegionSnapshot:
 
     def kept_since(self, bucket: int) -> float:
         """Notifications of periods that end by then may have been deleted (Unix seconds)."""
-        return self.read_at.get(bucket, 0.0) + _CLOCK_S - self.retention.notifications.total_seconds()
+        kept_s = min(self.retention.notifications.total_seconds(), self.notifications_kept_s)
+        return max(self.read_at.get(bucket, 0.0) + _CLOCK_S - kept_s, self.notifications_since)
 
     def last_kept_since(self) -> float:
         """The latest of all buckets."""

@@ -27,9 +27,13 @@ from notify_streams.stores.mongo import (
     TIMERS,
 )
 from notify_streams.stores.mongo_errors import mongo_reason
+from notify_streams.stores.notification_expiry import expiry_becomes_longer
 from notify_streams.stores.partition_count import write_first_count
+from notify_streams.stores.shard_clocks import shard_time
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pymongo import AsyncMongoClient
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -110,18 +114,21 @@ async def init_shards(settings: Settings, shards: Shards) -> list[str]:
                 if name not in existing:
                     await database.create_collection(name)
                 for index in indexes(settings)[name]:
-                    await _ensure_index(database, name, index)
+                    await _ensure_index(database, name, index, await shard_time(shards, shard))
             done.append(f"shard {shard}: {', '.join(COLLECTIONS)}")
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB {mongo_reason(error)}") from error
     return done
 
 
-async def _ensure_index(database: AsyncDatabase[dict[str, Any]], name: str, index: Index) -> None:
-    """Create an index, or change the time to live of the one on the same keys."""
+async def _ensure_index(database: AsyncDatabase[dict[str, Any]], name: str, index: Index, now: datetime) -> None:
+    """Create an index, or change the time to live of the one on the same keys. `now`: by the clock of the shard."""
     expiry: dict[str, Any] = {} if index.expire_after_s is None else {"expireAfterSeconds": index.expire_after_s}
     same = [one async for one in await database[name].list_indexes() if list(one["key"].items()) == list(index.keys)]
-    if same and expiry and same[0].get("expireAfterSeconds") not in (None, index.expire_after_s):
+    before_s = same[0].get("expireAfterSeconds") if same else None
+    if index.expire_after_s is not None and before_s not in (None, index.expire_after_s):
+        if name == NOTIFICATIONS and before_s < index.expire_after_s:
+            await expiry_becomes_longer(database, before_s, now)
         await database.command({"collMod": name, "index": {"keyPattern": dict(index.keys), **expiry}})
     else:
         options: dict[str, Any] = {"sparse": True} if index.sparse else {}

@@ -1,11 +1,20 @@
 """`shards check` on real shards: what differs, and what to do about it."""
 
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 
+from notify_streams.admin.audit.database import read_database
+from notify_streams.admin.audit.parts import Parts
+from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.shards import check_shards
 from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.settings import OutboxSettings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
+from notify_streams.stores.notification_expiry import all_since, time_to_live_s
+from notify_streams.stores.shard_clocks import shard_time
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.move_fixtures import NO_WAITS, Killed, initialised, move
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, Bench
@@ -48,6 +57,29 @@ async def test_a_missing_index_and_a_different_ttl_are_reported(bench: Bench) ->
     assert "another time to live" in found[1, "notifications: indexes"][1]
     await initialised(bench)
     assert await differences(bench) == {}, "a changed time to live is applied"
+
+
+async def test_a_longer_time_to_live_says_from_when_all_notifications_are_there(bench: Bench) -> None:
+    await initialised(bench)
+    database = bench.shards.database(1)
+    assert await all_since(database) == -inf
+    kept_s = await time_to_live_s(database)
+    shorter_s = 3600.0
+    await database.command(
+        {"collMod": NOTIFICATIONS, "index": {"keyPattern": {"kept_from": 1}, "expireAfterSeconds": 3600}}
+    )
+    assert await time_to_live_s(database) == shorter_s < kept_s
+    began = (await shard_time(bench.shards, 1)).timestamp()
+    await initialised(bench)
+    since = await all_since(database)
+    assert await time_to_live_s(database) == kept_s
+    assert began - shorter_s < since < began - shorter_s + 1_800
+    snapshot = RegionSnapshot("us", retention=bench.settings.retention)
+    with TemporaryDirectory() as folder:
+        await read_database(bench.shards, snapshot, Parts(Path(folder), 1))
+    assert snapshot.last_kept_since() == snapshot.kept_since(EVEN) == since
+    await initialised(bench)
+    assert await all_since(database) == since and await all_since(bench.shards.database(0)) == -inf
 
 
 @pytest.mark.parametrize("name", [NOTIFICATIONS, OUTBOX, LEDGER])

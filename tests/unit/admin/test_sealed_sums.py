@@ -206,6 +206,23 @@ async def test_dead_letters_are_counted_since_the_first_period_of_which_none_is_
         assert checks == ({"ledger against dead records"} if missing and counted_from < 9 else set())
 
 
+@pytest.mark.parametrize(
+    "but",
+    [
+        {"notifications_since": (NOON + HOUR).timestamp()},
+        {"notifications_kept_s": (9 * HOUR).total_seconds(), "read_at": NOON + 10 * HOUR},
+    ],
+    ids=["the time to live became longer", "a longer one is not in force yet"],
+)
+async def test_what_a_shorter_time_to_live_has_deleted_is_not_compared(but: dict[str, Any]) -> None:
+    ledger, documents = periods(a_ledger(5), a_ledger(7), a_ledger(9))
+    checks, snapshot = await audited(ledger, documents, notifications=4, **but)
+    assert checks == set()
+    assert "notifications" in summary(snapshot, RegionTotals())["compared_from"]
+    checks, _ = await audited(ledger, documents, notifications=3, **but)
+    assert checks == {"ledger against notifications"}
+
+
 async def test_what_an_earlier_release_counted_is_not_compared_with_notifications() -> None:
     ledger, documents = periods(a_ledger(5), a_ledger(9))
     documents[0] |= {"period_begin": None}
