@@ -36,8 +36,9 @@ _STANDARD_ATTRIBUTES: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "color_message",
     "taskName",
 }
-#: Faust warns so about the assignor's own topic, which no worker fetches (faust-streaming/faust#629).
-_FALSE_WARNING: Final = "has not sent fetch request"
+#: Faust warns so about the assignor's own topic, which no worker fetches (faust-streaming/faust#629), and in a worker without source
+#: topics at each start, about the state of its sensors.
+_FALSE_WARNINGS: Final = ("has not sent fetch request", "Missing sensor state for rebalance")
 #: Libraries that log each step at INFO.
 _VERBOSE_LOGGERS: Final = ("aiokafka", "botocore", "faust", "mode", "pymongo")
 
@@ -90,10 +91,10 @@ class JsonLines(logging.Formatter):
 
 
 class FalseWarningFilter(logging.Filter):
-    """Drops a warning of Faust that is always wrong."""
+    """Drops warnings of Faust that are always wrong."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return _FALSE_WARNING not in str(record.msg)
+        return not any(text in str(record.msg) for text in _FALSE_WARNINGS)
 
 
 class RepeatFilter(logging.Filter):

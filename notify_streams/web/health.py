@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams import refusals
+from notify_streams.regions.failover.placement_follower import OWN_LOG
 from notify_streams.retry import failing_calls
 from notify_streams.transport import ready, recovery, stuck, table_problems, wrong_partition_counts
 from notify_streams.web.responses import RETRY_AFTER, Content, SharedView, json_content
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: A call that fails for longer than this is shown: another service is down, or refuses what we send.
 _FAILING_S: Final = 10.0
+_OPENING: Final = "the assignment and opening of partitions"
+#: What a worker waits for at each start and rebalance, beside tables that recover.
+_STEPS: Final = frozenset((_OPENING, f"placement: {OWN_LOG}"))
 
 
 def health_of(worker: NotifyApp) -> Health:
@@ -79,12 +83,22 @@ def health(
         problems.append(f"a flush loop ended with {type(failed).__name__}: this worker publishes nothing")
     waiting = [*problems, *(str(one) for one in tables if not one.caught_up), *waiting_for]
     if not is_ready and not waiting:
-        waiting.append("the assignment and opening of partitions")
+        waiting.append(_OPENING)
     recovering = [
         Recovery(one.table, one.rows, one.remaining, round(one.rows_per_s, 1), one.estimate_s, one.caught_up)
         for one in tables
     ]
     return Health(not problems, not waiting, problems, waiting, recovering)
+
+
+def recovering_table(state: Health, problem: str) -> str | None:
+    """The table whose recovery is this problem of `waiting_for`; None: it is something else."""
+    return next((one.table for one in state.tables if not one.caught_up and problem.startswith(f"{one.table}: ")), None)
+
+
+def is_step(state: Health, problem: str) -> bool:
+    """Whether this problem of `waiting_for` belongs to each start and rebalance: it ends by itself within seconds."""
+    return problem in _STEPS or recovering_table(state, problem) is not None
 
 
 class Live(SharedView):

@@ -1,6 +1,7 @@
 """Looks for what is wrong with a worker, for its log.
 
 What is wrong is what `/ready` says, and also that Kafka does not answer, and that the clock of the machine was set.
+The steps of a start or a rebalance are no problem while they take seconds.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from notify_streams import tasks
 from notify_streams.transport import kafka_silent_s
-from notify_streams.web.health import health_of
+from notify_streams.web.health import health_of, is_step, recovering_table
 from notify_streams.web.problem_log import ProblemLog
 
 if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
+    from notify_streams.web.summary import Health
 
 log = logging.getLogger(__name__)
 
@@ -67,14 +69,23 @@ class HealthLog:
             await asyncio.sleep(_EVERY_S)
             clock.look(time.time(), time.monotonic())
             try:
-                problems.look({_NUMBERS.sub("#", one): one for one in problems_of(self._worker)}, time.monotonic())
+                found, steps = problems_of(self._worker)
+                problems.look(found, time.monotonic(), steps)
             except Exception:  # the log must not end because one look failed
                 log.exception("the worker's health is not known", extra={"action": "health.defect"})
 
 
-def problems_of(worker: NotifyApp) -> list[str]:
-    """What is wrong with a worker now, in sentences without personal data."""
-    found = list(health_of(worker).waiting_for)
+def problems_of(worker: NotifyApp) -> tuple[dict[str, str], set[str]]:
+    """What is wrong with a worker now, in sentences without personal data, by key, and the keys of what belongs to each start."""
+    state = health_of(worker)
+    found = {_key(state, one): one for one in state.waiting_for}
     if kafka_silent_s(worker) >= _SILENT_S:
-        found.append(f"Kafka at {worker.settings.kafka} does not answer")
-    return found
+        silent = f"Kafka at {worker.settings.kafka} does not answer"
+        found[_NUMBERS.sub("#", silent)] = silent
+    return found, {key for key, one in found.items() if is_step(state, one)}
+
+
+def _key(state: Health, problem: str) -> str:
+    """The same for as long as the problem lasts. Of a table that recovers also the form of the sentence changes, with its estimate."""
+    table = recovering_table(state, problem)
+    return _NUMBERS.sub("#", problem) if table is None else f"table {table}"

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from notify_streams.regions.failover.log import ControlLog
 
 log = logging.getLogger(__name__)
+#: What each start waits for.
+OWN_LOG: Final = "this region's control log"
 _RETRY: Final = RetryPolicy("control_log", first_s=0.2, max_s=5.0)
 _GOSSIP_EVERY_S: Final = 2.0
 #: The own log is read at least so often.
@@ -87,7 +89,7 @@ class PlacementFollower:
         #: None until `load` has returned: nothing may be decided.
         self.placement: Placement | None = None
         #: What `load` waits for, shown by `/ready` and `/regions`; None once it has returned.
-        self.waiting_for: str | None = "this region's control log"
+        self.waiting_for: str | None = OWN_LOG
         #: Regions whose log could not be read at the last try.
         self.unreachable: frozenset[str] = frozenset()
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.errors import RetryLater
-from notify_streams.logs import MAX_LINE_BYTES, JsonLines, logging_config
+from notify_streams.logs import MAX_LINE_BYTES, FalseWarningFilter, JsonLines, logging_config
 
 _texts = st.text(st.characters(), max_size=30)
 _long = st.builds(lambda text, times: text * times, _texts, st.sampled_from([1, 100, 20_000]))
@@ -94,3 +94,16 @@ def test_a_line_names_the_worker() -> None:
     formatter = JsonLines(region=config["region"], role=config["role"])
     line = orjson.loads(formatter.format(logging.makeLogRecord({"name": "a", "msg": "x", "trace_id": "0af7"})))
     assert (line["region"], line["role"], line["trace_id"]) == ("eu", "push", "0af7")
+
+
+@pytest.mark.parametrize(
+    ("template", "passes"),
+    [
+        ("Missing sensor state for rebalance #%s", False),
+        ("Missing sensor state for rebalance end #%s", False),
+        ("Timer %s is overlapping", True),
+    ],
+)
+def test_warnings_of_faust_that_are_always_wrong_are_dropped(template: str, passes: bool) -> None:
+    record = logging.makeLogRecord({"msg": template, "args": (0,), "levelno": logging.WARNING})
+    assert FalseWarningFilter().filter(record) is passes
