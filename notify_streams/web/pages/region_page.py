@@ -5,6 +5,7 @@ The page shows them at its load, and gets those that have changed as events.
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from notify_streams.delivery.breaker import BreakerState
@@ -16,6 +17,7 @@ from notify_streams.web.wording import UNKNOWN, duration, number, quantile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from markupsafe import Markup
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 Kind = str
 _CRITICAL_GOAL_S: Final = 2.0
+#: Ledgers are read with each observation. Counts that are this much older than it are said to be old.
+_OLD_COUNTS_S: Final = 10.0
 _OUTCOMES: Final = {
     "notified": "notified",
     "forwarded": "forwarded to another region",
@@ -70,8 +74,10 @@ def sections(status: RegionStatus) -> dict[str, Markup]:
         "tiles": parts.tiles(tiles(status)),
         "charts": parts.hour(charts.charts(status.series, now.timestamp() // SLOT_S * SLOT_S), size),
         "workers": parts.workers(by_role(status.workers), now),
-        "triggers": parts.triggers(status.totals, outcomes(status.totals)),
-        "deliveries": parts.deliveries(status.totals.deliveries, DELIVERY_STATES, providers(status.workers)),
+        "triggers": parts.triggers(status.totals, outcomes(status.totals), old_since(status)),
+        "deliveries": parts.deliveries(
+            status.totals.deliveries, DELIVERY_STATES, providers(status.workers), old_since(status)
+        ),
     }
     return {name: rendered[name] for name in SECTIONS}
 
@@ -82,6 +88,12 @@ def kind_of(status: RegionStatus) -> Kind:
     return "bad" if "bad" in severities else "warn" if severities else "good"
 
 
+def old_since(status: RegionStatus) -> datetime | None:
+    """When the ledgers were read last, if that is no more; None: just now, or never yet."""
+    at = status.totals.at
+    return at if at is not None and (status.verdict.at - at).total_seconds() > _OLD_COUNTS_S else None
+
+
 def tiles(status: RegionStatus) -> list[Tile]:
     """What an operator looks at first."""
     totals, workers = status.totals, status.workers
@@ -90,14 +102,19 @@ def tiles(status: RegionStatus) -> list[Tile]:
     largest = max(totals.lag, key=lambda role: totals.lag[role]) if lag else None
     rate = _latest_sum(status, "triggers")
     p99 = _latest_sum(status, "critical_p99")
+    old = old_since(status)
     return [
         Tile("Workers", f"{ready} of {len(workers)}", "ready", "good" if ready == len(workers) else "bad"),
-        Tile("Triggers", charts.amount(rate, "/s"), f"{number(totals.triggers.get('taken'))} in all"),
+        Tile("Triggers", charts.amount(rate, "/s"), f"{number(totals.triggers.get('taken'))} in all{_when(old)}"),
         Tile("Lag", number(lag), "records" if largest is None else f"records, most of them of {largest}"),
         Tile("Outbox", number(totals.outbox_rows), _outbox_note(totals)),
         _critical_tile(p99),
-        _ledger_tile(totals),
+        _ledger_tile(totals, old),
     ]
+
+
+def _when(old: datetime | None) -> str:
+    return "" if old is None else f" at {old.astimezone(UTC):%H:%M:%S} UTC"
 
 
 def _outbox_note(totals: Totals) -> str:
@@ -115,9 +132,11 @@ def _critical_tile(p99_s: float | None) -> Tile:
     )
 
 
-def _ledger_tile(totals: Totals) -> Tile:
+def _ledger_tile(totals: Totals, old: datetime | None) -> Tile:
     if totals.closes is None:
         return Tile("Ledger", UNKNOWN, "not known")
+    if totals.closes and old is not None:
+        return Tile("Ledger", UNKNOWN, f"not known: it was closed{_when(old)}, and MongoDB does not respond since")
     if totals.closes and (lost := totals.triggers.get("lost", 0)):
         return Tile("Ledger", "closes", f"but {number(lost)} triggers were lost by Kafka", "warn")
     if totals.closes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from notify_streams import tasks
 from notify_streams.errors import StoreUnavailable
+from notify_streams.roles import ROLES
 from notify_streams.web.ledger import sums
 from notify_streams.web.peers import DEAD_S, region_peers
 from notify_streams.web.problem_log import ProblemLog
@@ -30,7 +31,7 @@ from notify_streams.web.verdict.worker_states import worker_statuses
 from notify_streams.web.worker_objects import one_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from notify_streams.app import NotifyApp
     from notify_streams.web.peers import Peers
@@ -43,6 +44,7 @@ log = logging.getLogger(__name__)
 #: From the beginning of one observation to that of the next one.
 EVERY_S: Final = 5.0
 _PAUSE_S: Final = 1.0
+_WITHOUT_LEDGER: Final = ("registry", "forward", "receipts")
 
 
 class RegionCollector:
@@ -112,7 +114,11 @@ class RegionCollector:
         workers = self._statuses(peers, now)
         self._window.add(now, {one.id: one.summary for one in workers if one.summary is not None})
         rows, complete = (None, False) if reads.ledger is None else reads.ledger
-        lag = ({} if rows is None else ledger_lag(rows, self._probes.ends)) | summary_lag(workers)
+        lag = (
+            summary_lag(workers)
+            if rows is None
+            else summary_lag(workers, _WITHOUT_LEDGER) | ledger_lag(rows, self._probes.ends)
+        )
         if rows is not None:
             self._totals = ledger_totals(rows, complete=complete, at=datetime.now(UTC).replace(microsecond=0))
         self._totals = with_backlog(self._totals, reads.outbox, lag)
@@ -158,11 +164,14 @@ class RegionCollector:
             del self._slots[old]
 
 
-def summary_lag(workers: Sequence[WorkerStatus]) -> dict[str, int]:
-    """Role → records that it has not processed, as its workers tell: of the roles without a ledger."""
+def summary_lag(workers: Sequence[WorkerStatus], roles: Collection[str] = ROLES) -> dict[str, int]:
+    """Role → records that it has not processed, as its workers tell.
+
+    Those that are gone tell nothing, so ledgers are better: of all roles it is for the time when no ledger can be read.
+    """
     lag: dict[str, int] = {}
     for one in workers:
-        if one.role in ("registry", "forward", "receipts") and one.summary is not None and one.summary.lag is not None:
+        if one.role in roles and one.summary is not None and one.summary.lag is not None:
             lag[one.role] = lag.get(one.role, 0) + one.summary.lag
     return lag
 

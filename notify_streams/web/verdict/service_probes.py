@@ -72,6 +72,7 @@ class ServiceProbes:
         try:
             self.ends = await self._reader.ends(partitions)
         except StoreUnavailable as error:
+            self.ends = {}  # a lag to an old end would look as if it had been worked off
             check = kafka.check_connection(settings.kafka_connection(), _WHY_S)
             fault = await fault_of(f"Kafka at {settings.kafka}", check, 2 * _WHY_S)
             if fault is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import Any
 
@@ -131,6 +131,18 @@ def test_a_ledger_that_closes_is_not_good_if_kafka_lost_triggers() -> None:
     triggers = some_totals().triggers | {"lost": 1200}
     tiles = section("tiles", a_status(totals=some_totals(triggers=triggers)))
     assert "1,200 triggers were lost by Kafka" in tiles and "each trigger has one outcome" not in tiles
+
+
+def test_counts_that_cannot_be_read_any_more_are_said_to_be_old() -> None:
+    """A shard is away: that the ledger closed before says nothing about now."""
+    before = NOW - timedelta(seconds=11)
+    old = a_status(totals=some_totals(at=before))
+    tiles, at = section("tiles", old), f"{before:%H:%M:%S} UTC"
+    assert f"Ledger — not known: it was closed at {at}" in tiles and f"1,204,411 in all at {at}" in tiles
+    for name in ("triggers", "deliveries"):
+        assert f"{before:%H:%M:%S} UTC: MongoDB does not respond since" in section(name, old)
+        assert "does not respond since" not in section(name, a_status())
+    assert "is open" in section("tiles", a_status(totals=some_totals(at=before, closes=False)))
 
 
 def test_an_outbox_that_is_not_empty_has_an_age() -> None:
