@@ -8,6 +8,7 @@ import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.errors import Refused
+from notify_streams.records.outcomes import DeadReason
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 _MAX_VALUE_CHARS = 2_000
 
-_reason = click.option("--reason", help="Only with this reason.")
+_reason = click.option(
+    "--reason", type=click.Choice([one.value for one in DeadReason]), metavar="REASON", help="Only with this reason."
+)
 _topic = click.option("--topic", help="Only of this topic.")
 _since = click.option("--since", type=click.DateTime(), metavar="UTC-TIME", help="Only younger ones.")
 

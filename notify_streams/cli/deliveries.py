@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.cli.output import as_json, categories_of, print_result, region_option, run, settings_of
+from notify_streams.cli.providers import PROVIDERS
 from notify_streams.errors import Refused
+from notify_streams.records.outcomes import DeliveryState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable
@@ -21,9 +23,9 @@ if TYPE_CHECKING:
 def _selected(command: Callable[..., None]) -> Callable[..., None]:
     """The options that select deliveries."""
     options = (
-        click.option("--state", help="Only in this state: failed, expired, suppressed, sent, ..."),
-        click.option("--reason", help="Only with this reason."),
-        click.option("--provider", help="Only of this provider."),
+        click.option("--state", type=click.Choice([one.value for one in DeliveryState]), help="Only in this state."),
+        click.option("--reason", help="Only with this reason; a receipt's may be the provider's own."),
+        click.option("--provider", type=click.Choice(PROVIDERS), help="Only of this provider."),
         click.option("--category", help="Only of this category."),
         click.option("--since", type=click.DateTime(), metavar="UTC-TIME", help="Only decided since then."),
     )
@@ -46,6 +48,10 @@ def list_deliveries(limit: int, region: str, as_json: bool, **selected: Any) -> 
     """One line each: delivery id, state, reason, provider, attempts. No contacts."""
     settings = settings_of(region)
     count, shown = run(_find(settings, _selection(None, **selected), limit), settings)
+    category = selected["category"]
+    if not count and category is not None and category not in (known := categories_of()):
+        # A removed category still has deliveries; one that is misspelt would look as if nothing were wrong.
+        raise Refused(f"no category {category!r}; there are {', '.join(known)}")
     lines = [_line(one) for one in shown]
     lines.append(f"{count} deliveries" + (f", {limit} are shown" if count > limit else ""))
     print_result(as_json, {"count": count, "deliveries": [asdict(one) for one in shown]}, lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from notify_streams.cli.output import (
     as_json,
@@ -19,7 +20,8 @@ from notify_streams.cli.output import (
     settings_of,
 )
 from notify_streams.cli.registered_user import registered_user
-from notify_streams.errors import Refused
+from notify_streams.errors import Refused, RetryLater
+from notify_streams.records.addresses import is_mail_address, is_phone_number
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import ALL
 from notify_streams.roles import CHANNELS
@@ -32,6 +34,15 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 _EVERY: int = 50_000
+
+
+class StoredFor(msgspec.Struct, frozen=True):
+    """A choice that was stored in one region."""
+
+    user_id: str
+    version: int
+    #: Of the person.
+    home_region: str
 
 
 @click.group()
@@ -47,12 +58,22 @@ def get_choices(user_id: str, region: str, as_json: bool) -> None:
     """Show a person's choices and what follows from silence."""
     settings = settings_of(region)
     value = run(_get(settings, user_id), settings)
+    if value["version"] == 0 and run(_is_unknown(settings, user_id), settings):
+        raise Refused(f"no user {user_id!r} has signed up")
     lines = [f"{user_id}: version {value['version']}"]
     lines += [
         f"  {one['category']:<12} {one['channel']:<6} {one['choice']:<6} (default {one['default']})"
         for one in value["choices"]
     ]
     print_result(as_json, value, lines)
+
+
+async def _is_unknown(settings: Settings, user_id: str) -> bool:
+    """Whether the registry answers that no one with this id has signed up."""
+    try:
+        return await registered_user(settings, user_id) is None
+    except RetryLater:
+        return False
 
 
 async def _get(settings: Settings, user_id: str) -> dict[str, Any]:
@@ -88,12 +109,8 @@ def set_choice(user_id: str, category: str, channel: Channel, choice: str, regio
     if policy.channels[channel] is Default.ALWAYS and choice == "out":
         raise Refused(f"{category} by {channel} cannot be turned off")
     settings = settings_of(region)
-    version = run(_set(settings, user_id, category, channel, choice == "in"), settings)
-    print_result(
-        as_json,
-        {"user_id": user_id, "version": version},
-        [f"{user_id}: {category} by {channel} is {choice}, version {version}"],
-    )
+    stored = run(_set(settings, user_id, category, channel, choice == "in"), settings)
+    _print_stored(as_json, settings, stored, f"{category} by {channel} is {choice}")
 
 
 @prefs.command("stop-all")
@@ -103,26 +120,40 @@ def set_choice(user_id: str, category: str, channel: Channel, choice: str, regio
 def stop_all(user_id: str, region: str, as_json: bool) -> None:
     """Opt out of every category and channel that can be turned off."""
     settings = settings_of(region)
-    version = run(_set(settings, user_id, ALL, ALL, opted_in=False), settings)
-    print_result(
-        as_json,
-        {"user_id": user_id, "version": version},
-        [f"{user_id}: everything that can be turned off is out, version {version}"],
-    )
+    stored = run(_set(settings, user_id, ALL, ALL, opted_in=False), settings)
+    _print_stored(as_json, settings, stored, "everything that can be turned off is out")
 
 
-async def _set(settings: Settings, user_id: str, category: str, channel: Channel | Literal["*"], opted_in: bool) -> int:
+def _print_stored(as_json: bool, settings: Settings, stored: StoredFor, what: str) -> None:
+    print_result(as_json, msgspec.to_builtins(stored), stored_lines(settings.region, stored, what))
+
+
+def stored_lines(here: str, stored: StoredFor, what: str) -> list[str]:
+    """What was stored, and from when on it holds: in another region than the person's it is not within the bound."""
+    lines = [f"{stored.user_id}: {what}, version {stored.version}"]
+    home = stored.home_region
+    if home != here:
+        lines.append(
+            f"the home region is {home}: there it holds once the copy from {here} has arrived; with --region {home} it holds at once"
+        )
+    return lines
+
+
+async def _set(
+    settings: Settings, user_id: str, category: str, channel: Channel | Literal["*"], opted_in: bool
+) -> StoredFor:
     from notify_streams.admin.connections import connected
     from notify_streams.records.partitioner import bucket_of
 
-    if await registered_user(settings, user_id) is None:
+    user = await registered_user(settings, user_id)
+    if user is None:
         raise Refused(f"no user {user_id!r} has signed up")
     async with connected(settings, categories_of()) as region:
         bucket = bucket_of(user_id, settings.partitions)
         accepted = await region.preferences.writer.put(
             user_id, bucket, category, channel, opted_in, datetime.now(UTC), ChoiceSource.CLI
         )
-        return accepted.version
+        return StoredFor(user_id, accepted.version, user.region)
 
 
 @prefs.command("address")
@@ -136,6 +167,10 @@ def show_address(channel: Channel, address: str, stop: bool, allow: bool, region
     """Show whether a number or mail address is suppressed, and why; or change it."""
     if stop and allow:
         raise Refused("give --stop or --allow, not both")
+    address = address.strip()
+    if not (is_phone_number(address) if channel == "sms" else is_mail_address(address)):
+        # Nothing is ever sent to it, and the hash of a number or mailbox that is written wrongly is that of no one.
+        raise Refused("no number of the form +15550000042" if channel == "sms" else "no mail address")
     settings = settings_of(region)
     value = run(_address(settings, channel, address, stop, allow), settings)
     lines = [f"  {one['reason']:<10} since {one['at']} ({one['source']})" for one in value["suppressed"]]

@@ -52,6 +52,8 @@ def why(
     """
     if [trigger_id, user_id, provider_id].count(None) != 2:
         raise click.UsageError("say one of: a trigger id, --user, --provider-id")
+    if "" in (trigger_id, user_id, provider_id):
+        raise click.UsageError("the id is empty")
     settings = settings_of(region)
     story, wrong = run(_ask(settings, _question(trigger_id, user_id, provider_id, limit), timeout_s), settings)
     found = {"holds": not story.is_empty, "wrong_now": wrong} | msgspec.to_builtins(story)
