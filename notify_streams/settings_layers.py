@@ -11,6 +11,7 @@ import yaml
 
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
+from notify_streams.yaml_loader import load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,13 +82,14 @@ def secrets_layer(folder: Path, kind: type[msgspec.Struct]) -> dict[str, Any]:
     return values
 
 
-def merge(below: dict[str, Any], above: Mapping[str, Any], *, deep: bool) -> None:
+def merge(below: dict[Any, Any], above: Mapping[Any, Any], *, deep: bool) -> None:
     """Put `above` over `below`; with `deep`, groups are merged key by key. A value replaces its file, and a file its value.
 
     An empty group replaces the group below it, because it could not be emptied otherwise.
     """
     for key in above:
-        below.pop(key.removesuffix(_FILE) if key.endswith(_FILE) else key + _FILE, None)
+        if isinstance(key, str):  # one of `bucket_shards` is a number
+            below.pop(key.removesuffix(_FILE) if key.endswith(_FILE) else key + _FILE, None)
     for key, value in above.items():
         if deep and value and isinstance(value, dict) and isinstance(below.get(key), dict):
             merge(below[key], value, deep=True)
@@ -145,7 +147,7 @@ def _parsed(name: str, text: str, kind: Any) -> Any:
 
 def _yaml(name: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return load_yaml(text)
     except yaml.MarkedYAMLError as error:
         # Without the excerpt in the error's own text, which may show a credential.
         mark = error.problem_mark

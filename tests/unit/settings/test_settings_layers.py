@@ -156,6 +156,8 @@ WRONG_ENVIRON = [
     pytest.param({"NOTIFY_PARTITIONS": "2026-13-45"}, "NOTIFY_PARTITIONS is not YAML", id="a date that there is not"),
     pytest.param({"NOTIFY_BROKER": "5", "NOTIFY_BROKER__BATCH_RECORDS": "7"}, "broker", id="a group that is none"),
     pytest.param({"NOTIFY_KAFKA": ""}, "kafka", id="an address that is empty"),
+    pytest.param({"NOTIFY_BROKER": "{batch_bytes: 1, batch_bytes: 2}"}, "NOTIFY_BROKER", id="a key twice"),
+    pytest.param({"NOTIFY_BROKER": "{1: 2}"}, "broker has a name that must be text", id="a number for a key"),
 ]
 
 
@@ -239,6 +241,10 @@ def test_an_invalid_file(load: Load, but: dict[str, Any], says: str) -> None:
         (b"a: [secret", "line 1"),
         (b"\xff", "UTF-8"),
         (b"a: 2026-13-45", "YAML"),
+        (b"1: red", "1: there is no such setting"),
+        (b"kafka: a:1\nredis: r\nkafka: b:1", "a name is there twice, first in line 1 and again in line 3"),
+        (b"broker: {batch_bytes: 1, batch_bytes: 2}", "twice"),
+        (b"providers: &all\n  calls_per_s: *all", "contains itself"),
     ],
 )
 def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes, says: str) -> None:
@@ -246,6 +252,19 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes, says: str) -
     with pytest.raises(SettingsError, match=says) as error:
         load_settings("us", environ={}, config_dir=tmp_path)
     assert "us.yaml" in str(error.value) and "secret" not in str(error.value)
+
+
+def test_a_variable_adds_to_a_map_of_numbers(load: Load) -> None:
+    assert load({"NOTIFY_BUCKET_SHARDS": "{4: 0}"}, bucket_shards={3: 0}).bucket_shards == {3: 0, 4: 0}
+
+
+def test_a_merged_mapping_may_be_overridden(tmp_path: Path) -> None:
+    """YAML's own way to give a name twice."""
+    (tmp_path / "us.yaml").write_text(
+        yaml.safe_dump(USUAL | {"partitions": 8}) + "broker: {<<: {batch_bytes: 5, batch_records: 6}, batch_bytes: 7}"
+    )
+    broker = load_settings("us", environ={}, config_dir=tmp_path).broker
+    assert (broker.batch_bytes, broker.batch_records) == (7, 6)
 
 
 def test_a_region_without_a_file(tmp_path: Path) -> None:
