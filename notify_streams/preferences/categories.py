@@ -60,7 +60,8 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     #: The upstream systems whose triggers may use the category, and if it is critical may ask for the critical lane.
     systems: Annotated[frozenset[str], msgspec.Meta(min_length=1)]
     critical: bool = False
-    ttl_s: Annotated[int, msgspec.Meta(gt=0)] = 86_400
+    #: At most a hundred years: the time at which a notification expires must be a date.
+    ttl_s: Annotated[int, msgspec.Meta(gt=0, le=3_153_600_000)] = 86_400
     #: `next`: of a critical category only.
     on_doubt: OnDoubt = OnDoubt.STAY
     on_failed_receipt: OnFailedReceipt = OnFailedReceipt.END
@@ -122,15 +123,17 @@ def load_categories(file: Path) -> Categories:
         text = file.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
+        lines = {} if root is None else _lines_of(file, root)
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file} is not UTF-8, from byte {error.start} on") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{file}: {error}") from error
+    except (ValueError, RecursionError) as error:  # a date that there is not; a value that contains itself
+        raise SettingsError(f"{file} is not YAML: {type(error).__name__}") from error
     if not isinstance(content, dict) or not content or root is None:
         raise SettingsError(f"{file} must hold at least one category")
-    lines = _lines_of(file, root)
     categories: Categories = {}
     names: dict[int, str] = {}
     _check_names_are_texts(file, root)

@@ -40,6 +40,7 @@ WRONG = {
     "no number": ("number: 2", "ttl_s: 5", 7, "number"),
     "number too high": ("number: 2", "number: 240", 8, "239"),
     "time to live of nothing": ("number: 2", "number: 2\n  ttl_s: 0", 9, "ttl_s"),
+    "time to live beyond all dates": ("number: 2", "number: 2\n  ttl_s: 1000000000000", 9, "ttl_s"),
     "number taken": ("number: 2", "number: 1", 7, "payments"),
     "title without a default": ("number: 2", "number: 2\n  title: {de: Werbung}", 7, "'en'"),
     "title of nothing": ("number: 2", 'number: 2\n  title: {en: ""}', 9, "title"),
@@ -71,7 +72,9 @@ def test_a_wrong_file_names_the_line(tmp_path: Path, good: Any, wrong: Any, line
     assert says in str(refused.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "just words", "a: [unclosed"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "just words", "a: [unclosed", "a: {ttl_s: 2026-13-45}", "a: &all {b: *all}", "[" * 2_000]
+)
 def test_what_is_no_category_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "categories.yaml"
     file.write_text(text)
