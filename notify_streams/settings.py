@@ -30,7 +30,7 @@ from notify_streams.settings_providers import ProviderSettings
 from notify_streams.settings_public import PublicSettings
 from notify_streams.settings_retention import RetentionSettings
 from notify_streams.settings_tracing import TracingSettings
-from notify_streams.settings_types import MAX_PORT, MAX_S, Port, Positive, PositiveS
+from notify_streams.settings_types import MAX_PORT, MAX_S, Port, Positive, Positive32, PositiveS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,6 +47,10 @@ _INSTANCE: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _ADDED_BYTES: Final = 16 * 1024
 #: What MongoDB takes as the name of a database on every system.
 _DATABASE: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
+#: A row of the locations table holds the number of one (`regions.locations`).
+_MAX_REGIONS: Final = 63
+#: For which a worker that gives partitions away waits for what is in flight (`transport.TransportSettings.drain_timeout_s`).
+_DRAIN_S: Final = 5.0
 _EDGE_KINDS: Final = ("http", "cloudflare", "fastly")
 
 
@@ -78,14 +82,14 @@ class BrokerSettings(_Frozen, frozen=True):
     static_session_timeout_s: PositiveS = 60.0
     rebalance_timeout_s: PositiveS = 20.0
     request_timeout_s: PositiveS = 10.0
-    fetch_max_wait_ms: Positive = 50
+    fetch_max_wait_ms: Positive32 = 50
     #: The shortest time between the starts of two fetches.
     fetch_gap_s: PositiveS = 0.01
     #: Limits of one batch (`batch_bytes` too).
     batch_records: Positive = 2_000
     #: For the forward role. One partition sends at most two batches in a round trip, which takes 80 to 150 ms between continents.
     forward_batch_records: Positive = 8_000
-    batch_bytes: Positive = 4 * 1024 * 1024
+    batch_bytes: Positive32 = 4 * 1024 * 1024
 
 
 class OutboxSettings(_Frozen, frozen=True):
@@ -148,18 +152,19 @@ class Settings(_Frozen, frozen=True, kw_only=True):
 
     region: str
     regions: tuple[str, ...] = ("us", "eu", "asia")
-    partitions: Positive = 8
-    replication: Positive = 3
+    #: A row of the locations table has 20 bits for one (`regions.locations`).
+    partitions: Annotated[int, msgspec.Meta(gt=0, le=2**20)] = 8
+    replication: Annotated[int, msgspec.Meta(gt=0, le=2**15 - 1)] = 3
     trigger_systems: tuple[str, ...] = ("payments", "marketing", "security")
     #: By system: whether `notification_events.<system>` is written. A system without an entry has events.
     notification_events: dict[str, bool] = {}
     #: `max.message.bytes` of the trigger topics.
-    max_record_bytes: Positive = 2 * 1024 * 1024
+    max_record_bytes: Positive32 = 2 * 1024 * 1024
     #: How long a trigger of an unknown user waits for the sign-up before it becomes a dead letter (``unknown_user``); that of a new user
     #: without contacts waits as long.
     user_wait_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_S)] = 30.0
     #: A larger trigger becomes a dead letter (``too_large``).
-    max_trigger_bytes: Positive = 256 * 1024
+    max_trigger_bytes: Positive32 = 256 * 1024
 
     kafka: str
     #: Kafka of the other regions, by region; only the forward role connects to it.
@@ -328,10 +333,19 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield f"region {settings.region!r} is not among regions {', '.join(settings.regions)}"
     if settings.standby is not None and settings.standby not in settings.regions:
         yield f"standby {settings.standby!r} is not among regions {', '.join(settings.regions)}"
+    if settings.standby == settings.region:
+        yield f"standby must be another region than {settings.region!r}, whose users it serves while this one is away"
+    if settings.region in settings.remote_kafka:
+        yield f"remote_kafka.{settings.region}: it is this region, whose Kafka is `kafka`; remove it"
+    if len(settings.regions) > _MAX_REGIONS:
+        yield f"regions has {len(settings.regions)} names; at most {_MAX_REGIONS} are possible"
     for region in settings.remote_kafka.keys() - set(settings.regions):
         yield f"remote_kafka.{region}: it is not among regions {', '.join(settings.regions)}"
     if not _DATABASE.fullmatch(settings.database):
         yield "database must have 1 to 63 characters of A-Z a-z 0-9 _ -"
+    points = [pop.name for pop in settings.edge]
+    if len(set(points)) < len(points) or not all(map(_NAME.fullmatch, points)):
+        yield "edge must be a list with distinct names of letters, digits, dots, hyphens and underscores: edge.<name> is a topic"
     for pop in settings.edge:
         if pop.kind not in _EDGE_KINDS:
             yield f"edge.{pop.name}.kind must be one of {', '.join(_EDGE_KINDS)}"
@@ -365,6 +379,8 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield "broker.heartbeat_s must be at most a third of broker.session_timeout_s"
     if broker.heartbeat_s * 3 > broker.static_session_timeout_s:
         yield "broker.heartbeat_s must be at most a third of broker.static_session_timeout_s"
+    if broker.rebalance_timeout_s <= _DRAIN_S:
+        yield f"broker.rebalance_timeout_s must be more than {_DRAIN_S:g}: a worker takes so long to finish what it has"
     if broker.instance is not None and not _INSTANCE.fullmatch(broker.instance):
         yield "broker.instance must have at most 249 characters of A-Z a-z 0-9 . _ -: take the pod's name"
     if broker.critical_heartbeat_s * 3 > broker.critical_session_timeout_s:
@@ -412,6 +428,8 @@ def _security_problems(settings: Settings) -> Iterator[str]:
         yield "redis_security.tls is set, but redis is not a rediss:// address, or rediss+sentinel://"
     if redis.sentinel_password is not None and "+sentinel:" not in settings.redis:
         yield "redis_security.sentinel_password is set, but redis is not an address of sentinels"
+    if len({split_credentials(uri)[0] for uri in settings.shards}) < len(settings.shards):
+        yield "shards has one address twice: what is there would be counted twice"
     of_shards = {split_credentials(uri)[1] for uri in settings.shards}
     if len(of_shards) > 1:
         yield "shards must all have the same user name and password"

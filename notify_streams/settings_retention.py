@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: At most a hundred years: a date can be so long ago.
 _Hours = Annotated[float, msgspec.Meta(gt=0, le=876_000)]
-_Seconds = Annotated[int, msgspec.Meta(gt=0)]
+_Seconds = Annotated[int, msgspec.Meta(gt=0, le=3_153_600_000)]
 #: What the broker may wait before it closes a segment.
 _MAX_SEGMENT: Final = timedelta(days=1)
 _SEGMENTS: Final = 7

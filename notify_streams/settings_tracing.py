@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from notify_streams import addresses
+from notify_streams.settings_types import PositiveS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _Positive = Annotated[int, msgspec.Meta(gt=0)]
-_PositiveS = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +32,7 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     #: Spans that wait to be sent. Further ones are dropped.
     max_waiting_spans: _Positive = 4096
     #: Of one request to the endpoint, with its repetitions.
-    timeout_s: _PositiveS = 5.0
+    timeout_s: PositiveS = 5.0
     #: Providers whose calls carry the header `traceparent`: the server behind the configured address is yours.
     send_to: tuple[Literal["fcm", "twilio"], ...] = ()
 

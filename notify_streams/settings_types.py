@@ -10,7 +10,10 @@ import msgspec
 MAX_S: Final = 2_147_483.0
 MAX_PORT: Final = 65_535
 
-Positive = Annotated[int, msgspec.Meta(gt=0)]
+#: At most what MongoDB, Kafka and LMDB can express as a whole number.
+Positive = Annotated[int, msgspec.Meta(gt=0, le=2**63 - 1)]
+#: A number in Kafka's protocol.
+Positive32 = Annotated[int, msgspec.Meta(gt=0, le=2**31 - 1)]
 PositiveS = Annotated[float, msgspec.Meta(gt=0, le=MAX_S)]
 Rate = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(gt=0, le=MAX_PORT)]

@@ -11,7 +11,9 @@ import yaml
 
 from devtools.stack.paths import PROJECT
 from notify_streams.errors import SettingsError
+from notify_streams.regions.locations import MAX_REGIONS
 from notify_streams.settings import Settings, load_settings
+from notify_streams.transport import TransportSettings
 
 Load = Callable[..., Settings]
 
@@ -224,6 +226,27 @@ WRONG = [
     ),
     pytest.param({"retention": {"notifications_h": math.inf}}, "notifications_h", id="a retention without an end"),
     pytest.param({"reputation": {"window_h": 10**9}}, "window_h", id="a window before all dates"),
+    pytest.param({"retention": {"period_s": 10**16}}, "period_s", id="a period beyond all dates"),
+    pytest.param({"providers": {"retry_pace": math.inf}}, "retry_pace", id="retries that never come"),
+    pytest.param({"tracing": {"timeout_s": math.inf}}, "tracing.timeout_s", id="tracing without a time-out"),
+    pytest.param({"partitions": 2**20 + 1}, "partitions must be at most", id="buckets that fit into no row"),
+    pytest.param({"replication": 70_000}, "replication", id="replicas that Kafka cannot express"),
+    pytest.param({"max_record_bytes": 2**31}, "max_record_bytes", id="records that Kafka cannot express"),
+    pytest.param({"broker": {"fetch_max_wait_ms": 2**31}}, "fetch_max_wait_ms", id="a wait that Kafka cannot express"),
+    pytest.param({"tables": {"max_bytes": 2**63}}, "tables.max_bytes", id="a file that nothing can express"),
+    pytest.param(
+        {"broker": {"rebalance_timeout_s": 5}}, "rebalance_timeout_s", id="a rebalance without time to finish"
+    ),
+    pytest.param({"regions": ["us", *map(str, range(63))]}, "at most 63", id="more regions than a row can name"),
+    pytest.param({"standby": "us"}, "standby must be another", id="a region that stands by for itself"),
+    pytest.param({"remote_kafka": {"us": "k:9092"}}, "remote_kafka.us", id="this region as another one"),
+    pytest.param({"shards": ["mongodb://a/", "mongodb://u:p@a/"]}, "shards has one address twice", id="a shard twice"),
+    pytest.param({"edge": [{"name": "a/b", "url": "http://a"}]}, "edge must be", id="an edge that is no topic"),
+    pytest.param(
+        {"edge": [{"name": "a", "url": "http://a"}, {"name": "a", "url": "http://b"}]},
+        "edge must be",
+        id="an edge twice",
+    ),
 ]
 
 
@@ -252,6 +275,17 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes, says: str) -
     with pytest.raises(SettingsError, match=says) as error:
         load_settings("us", environ={}, config_dir=tmp_path)
     assert "us.yaml" in str(error.value) and "secret" not in str(error.value)
+
+
+def test_the_bounds_are_those_of_the_parts(load: Load) -> None:
+    regions = ["us", *map(str, range(MAX_REGIONS - 1))]
+    drain_s = TransportSettings().drain_timeout_s
+    found = load(regions=regions, broker={"rebalance_timeout_s": drain_s + 0.1})
+    assert len(found.regions) == MAX_REGIONS and found.broker.rebalance_timeout_s > drain_s
+    with pytest.raises(SettingsError, match="regions"):
+        load(regions=[*regions, "one-more"])
+    with pytest.raises(SettingsError, match="rebalance_timeout_s"):
+        load(broker={"rebalance_timeout_s": drain_s})
 
 
 def test_a_variable_adds_to_a_map_of_numbers(load: Load) -> None:
