@@ -22,11 +22,14 @@ class RoleLock:
         """Take the lock.
 
         Raises:
-            Refused: the role runs already, or its port is used by another program.
+            Refused: the role runs already, its port is used by another program, or `data_dir` cannot be written.
         """
         path = Path(settings.data_dir) / settings.region / f"{role}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise Refused(f"data_dir: {path} cannot be written: {error.strerror}; set NOTIFY_DATA_DIR") from error
         place = f"role {role} of region {settings.region}"
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -55,6 +55,13 @@ def test_a_port_of_another_program_is_named(settings: Settings) -> None:
     RoleLock(msgspec.structs.replace(settings, region="eu"), "push").release()
 
 
+def test_a_folder_that_cannot_be_written_is_named(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    there = msgspec.structs.replace(settings, data_dir=str(tmp_path / "file"))
+    with pytest.raises(Refused, match=r"data_dir: .*push\.lock cannot be written: Not a directory"):
+        RoleLock(there, "push")
+
+
 @pytest.mark.parametrize(
     ("log", "cause"),
     [
