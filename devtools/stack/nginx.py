@@ -13,20 +13,21 @@ from typing import NamedTuple
 from devtools.private_file import write_private
 from devtools.stack.service import Service, responds_ok
 
+# Names are relative to nginx's prefix (`-p`), because the folder of a checkout may have a space.
 _CONFIGURATION = """
 {user}daemon off;
 worker_processes 1;
-pid {folder}/nginx.pid;
+pid nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 1024; }}
 http {{
     access_log off;
-    client_body_temp_path {folder}/incoming;
-    proxy_temp_path {folder}/proxied;
-    fastcgi_temp_path {folder}/unused;
-    uwsgi_temp_path {folder}/unused;
-    scgi_temp_path {folder}/unused;
-    include {folder}/edge.conf;
+    client_body_temp_path incoming;
+    proxy_temp_path proxied;
+    fastcgi_temp_path unused;
+    uwsgi_temp_path unused;
+    scgi_temp_path unused;
+    include edge.conf;
 }}
 """
 TEMPLATE = Path(__file__).with_name("edge.conf.template")
@@ -50,8 +51,8 @@ class Edge(Service):
         super().__init__(name, folder, port)
         self._values = {
             "EDGE_LISTEN": f"127.0.0.1:{port}",
-            "EDGE_ROOT": str(folder / "keys"),
-            "EDGE_CACHE": str(folder / "cache"),
+            "EDGE_ROOT": "keys",
+            "EDGE_CACHE": "cache",
             "EDGE_TOKEN": tokens.push,
             "EDGE_READ_TOKEN": tokens.read,
             "EDGE_ORIGIN": origin,
@@ -68,7 +69,7 @@ class Edge(Service):
         write_private(self.folder / "edge.conf", Template(TEMPLATE.read_text()).safe_substitute(self._values))
         # Started by root, nginx runs its workers as an unprivileged user, which may not write here.
         user = "user root;\n" if os.geteuid() == 0 else ""
-        (self.folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=self.folder, user=user))
+        (self.folder / "nginx.conf").write_text(_CONFIGURATION.format(user=user))
 
     def command(self) -> Sequence[str]:
         nginx = nginx_program() or "nginx"

@@ -47,8 +47,9 @@ async def origin() -> AsyncIterator[tuple[Origin, int]]:
 
 @pytest.fixture
 async def edge(tmp_path: Path, origin: tuple[Origin, int]) -> AsyncIterator[Edge]:
+    folder = tmp_path / "a folder with spaces" / "edge"
     made = Edge(
-        *("us/edge", tmp_path / "edge", free_port()),
+        *("us/edge", folder, free_port()),
         EdgeTokens("push-token", "read-token", "view-token"),
         f"127.0.0.1:{origin[1]}",
     )
