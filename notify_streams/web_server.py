@@ -13,7 +13,14 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp.web import AppRunner, HTTPRequestEntityTooLarge, HTTPUnsupportedMediaType, RequestHandler, middleware
+from aiohttp.web import (
+    AppRunner,
+    HTTPExpectationFailed,
+    HTTPRequestEntityTooLarge,
+    HTTPUnsupportedMediaType,
+    RequestHandler,
+    middleware,
+)
 from faust.web.drivers import aiohttp as stock
 
 from notify_streams import metrics, tasks
@@ -21,7 +28,7 @@ from notify_streams import metrics, tasks
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from aiohttp.web import Request, Server, StreamResponse
+    from aiohttp.web import BaseRequest, Request, Server, StreamResponse
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +46,8 @@ _SHUTDOWN_S: Final = 2.0
 _LOOK_EVERY_S: Final = 1.0
 #: The encoding of a body that is none.
 _PLAIN: Final = "identity"
+#: The one expectation that there is (RFC 9110, section 10.1.1).
+_CONTINUE: Final = "100-continue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +198,7 @@ class Web(stock.Web):
         """Listen. Replaces Faust's method, which has no limits."""
         await self._runner.setup()
         assert self._runner.server is not None
+        self._runner.server.request_handler = self._in_turn(self._runner.server.request_handler)
         self._listener = listen(self.app.conf.web_bind, self.app.conf.web_port)
         self._connections = Connections(self._runner.server, self._limits)
         loops = (self._connections.accept(self._listener), self._connections.close_silent())
@@ -203,21 +213,32 @@ class Web(stock.Web):
             self._listener.close()
         await super().stop_server()
 
+    def _in_turn(
+        self, handle: Callable[[BaseRequest], Awaitable[StreamResponse]]
+    ) -> Callable[[BaseRequest], Awaitable[StreamResponse]]:
+        """`handle` within the limits of connections and requests. No middleware: aiohttp answers some requests before the first one."""
+
+        async def in_turn(request: BaseRequest) -> StreamResponse:
+            assert self._connections is not None
+            self._connections.begin(request.protocol)
+            try:
+                await self._rate.turn()
+                if request.headers.get("Expect", _CONTINUE).lower() != _CONTINUE:
+                    raise HTTPExpectationFailed(text=f"of the header Expect only {_CONTINUE} is known")
+                return await handle(request)
+            finally:
+                self._connections.end(request.protocol)
+
+        return in_turn
+
     @middleware
     async def _limited(
         self, request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]
     ) -> StreamResponse:
-        if self._connections is not None:
-            self._connections.begin(request.protocol)
-        try:
-            await self._rate.turn()
-            if (request.content_length or 0) > self._limits.body_bytes:
-                metrics.WEB_REFUSED.labels("body").inc()
-                raise HTTPRequestEntityTooLarge(self._limits.body_bytes, request.content_length or 0)
-            if request.headers.get("Content-Encoding", _PLAIN).strip().lower() != _PLAIN:
-                metrics.WEB_REFUSED.labels("body").inc()
-                raise HTTPUnsupportedMediaType(text="the body must not be compressed")
-            return await handler(request)
-        finally:
-            if self._connections is not None:
-                self._connections.end(request.protocol)
+        if (request.content_length or 0) > self._limits.body_bytes:
+            metrics.WEB_REFUSED.labels("body").inc()
+            raise HTTPRequestEntityTooLarge(self._limits.body_bytes, request.content_length or 0)
+        if request.headers.get("Content-Encoding", _PLAIN).strip().lower() != _PLAIN:
+            metrics.WEB_REFUSED.labels("body").inc()
+            raise HTTPUnsupportedMediaType(text="the body must not be compressed")
+        return await handler(request)

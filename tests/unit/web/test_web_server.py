@@ -193,6 +193,36 @@ async def test_requests_are_spread_over_time_and_in_order() -> None:
     assert ended == list(range(20))
 
 
+@pytest.mark.parametrize("expect", [b"x", b"\xff", b"x" * 4_000], ids=["another", "not UTF-8", "long"])
+async def test_a_request_with_an_unknown_expectation_waits_for_its_turn_too(
+    new_worker: NewWorker,
+    connections: Callable[..., Awaitable[Connection]],
+    expect: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with AsyncExitStack() as closing:
+        port = await closing.enter_async_context(views_of(new_worker))
+        began = time.monotonic()
+        reader, _ = await connections(port, 20 * (HALF_A_REQUEST + b"Expect: " + expect + b"\r\n\r\n"))
+        for _ in range(20):
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert head.startswith(b"HTTP/1.1 417 ")
+            await reader.readexactly(int(head.split(b"Content-Length: ")[1].split(b"\r\n")[0]))
+        assert time.monotonic() - began >= 19 / 50
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
+async def test_a_body_may_wait_for_the_word_to_continue(
+    new_worker: NewWorker, connections: Callable[..., Awaitable[Connection]]
+) -> None:
+    async with AsyncExitStack() as closing:
+        port = await closing.enter_async_context(views_of(new_worker))
+        head = b"POST /nothing HTTP/1.1\r\nHost: here\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n"
+        reader, _ = await connections(port, head)
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+
+
 BOMB = gzip.compress(bytes(5_000_000))
 
 
