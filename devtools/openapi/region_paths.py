@@ -63,7 +63,7 @@ _PAGES: Final[Paths] = {
                 303: Answer("The browser has a session.", PAGE, {"Location": "`next`", "Set-Cookie": "the session"}),
                 401: Answer("This is not the token.", PAGE, {"WWW-Authenticate": "Bearer"}),
                 403: of_json("The form comes from another address.", ErrorAnswer, page=True),
-                429: Answer("10 wrong tokens within a minute came from this address.", PAGE, RETRY_AFTER),
+                429: Answer("Too many wrong tokens came from this address within a minute.", PAGE, RETRY_AFTER),
             },
             [_NEXT],
             {FORM: LoginForm},

@@ -5,8 +5,10 @@ The token is sent once, by a form; the cookie holds a `sessions.new_session`. Sc
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import OrderedDict
+from hashlib import blake2b
 from math import ceil
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, quote, urlsplit
@@ -29,32 +31,44 @@ if TYPE_CHECKING:
 
 _WINDOW_S: Final = 60.0
 _MAX_FAILURES: Final = 10
-_MAX_ADDRESSES: Final = 1_000
+#: Groups of tokens with a limit of their own: all those behind one proxy have its address.
+_GROUPS: Final = 256
+_MAX_KEPT: Final = 20_000
 _MAX_FIELDS: Final = 8
 _MAX_PATH_CHARS: Final = 2_000
 
 
 class LoginLimit:
-    """At most 10 wrong tokens a minute from one address. Keeps the last 1,000 addresses."""
+    """At most 10 wrong tokens a minute from one address in each of 256 groups of tokens. Keeps the last 20,000 of both.
+
+    A keyed hash gives a token its group. That of the right one is not known, so a few wrong ones do not keep it out.
+    """
 
     def __init__(self) -> None:
-        #: Address → beginning of its minute, wrong tokens since.
-        self._failures: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        #: Address and group → beginning of its minute, wrong tokens since.
+        self._failures: OrderedDict[tuple[str, int], tuple[float, int]] = OrderedDict()
+        self._key = secrets.token_bytes(16)
 
-    def wait_s(self, address: str, now_s: float) -> float:
-        """Seconds until the address may try again; 0: now."""
-        since_s, count = self._failures.get(address, (now_s, 0))
+    def wait_s(self, address: str, token: str, now_s: float) -> float:
+        """Seconds until the address may try this token; 0: now."""
+        since_s, count = self._failures.get((address, self.group_of(token)), (now_s, 0))
         return max(0.0, since_s + _WINDOW_S - now_s) if count >= _MAX_FAILURES else 0.0
 
-    def failed(self, address: str, now_s: float) -> None:
-        """The address has sent a wrong token."""
-        since_s, count = self._failures.pop(address, (now_s, 0))
-        self._failures[address] = (now_s, 1) if now_s >= since_s + _WINDOW_S else (since_s, count + 1)
-        if len(self._failures) > _MAX_ADDRESSES:
+    def failed(self, address: str, token: str, now_s: float) -> None:
+        """The address has sent this token, which is wrong."""
+        key = address, self.group_of(token)
+        since_s, count = self._failures.pop(key, (now_s, 0))
+        self._failures[key] = (now_s, 1) if now_s >= since_s + _WINDOW_S else (since_s, count + 1)
+        if len(self._failures) > _MAX_KEPT:
             self._failures.popitem(last=False)
 
+    def group_of(self, token: str) -> int:
+        """From 0 to 255."""
+        return blake2b(token.encode(errors="replace"), digest_size=1, key=self._key).digest()[0] % _GROUPS
 
-def _limit(_: NotifyApp) -> LoginLimit:
+
+def login_limit(_: NotifyApp) -> LoginLimit:
+    """For `one_for`: one of a worker."""
     return LoginLimit()
 
 
@@ -79,14 +93,14 @@ class Login(WebView):
             audit_log.refused(request, self.view_name, 403)
             return self.error_response(request, "log in with the form of this address", 403)
         target, given = local_path(request.query.get("next")), sent_token(await read_body(request))
-        limit, address, now_s = one_for(self.worker, _limit), request.remote or "", time.monotonic()
-        if wait_s := limit.wait_s(address, now_s):
+        limit, address, now_s = one_for(self.worker, login_limit), request.remote or "", time.monotonic()
+        if wait_s := limit.wait_s(address, given, now_s):
             audit_log.refused(request, self.view_name, 429)
             problem = f"Too many wrong tokens. Try again in {ceil(wait_s)} s."
             return self._form(request, target, problem, 429, {"Retry-After": str(ceil(wait_s))})
         right = right_of(given, self.worker.settings)
         if right is None:
-            limit.failed(address, now_s)
+            limit.failed(address, given, now_s)
             audit_log.refused(request, self.view_name, 401)
             headers = {"WWW-Authenticate": 'Bearer realm="notify-streams"'}
             return self._form(request, target, "This is not the token.", 401, headers)

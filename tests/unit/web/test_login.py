@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from http.cookies import SimpleCookie
+from itertools import count, islice
 from typing import Any
 from urllib.parse import quote
 
@@ -14,9 +15,10 @@ import pytest
 from notify_streams.secret import Secret
 from notify_streams.settings import Settings
 from notify_streams.web.auth import is_same_origin
-from notify_streams.web.login import LoginLimit, local_path
+from notify_streams.web.login import LoginLimit, local_path, login_limit
 from notify_streams.web.sessions import SESSION_S, SessionRight, cookie_name, has_session, new_session
-from tests.unit.web.conftest import EDGE_TOKEN, READ_TOKEN, WRITE_TOKEN, Visit
+from notify_streams.web.worker_objects import one_for
+from tests.unit.web.conftest import EDGE_TOKEN, READ_TOKEN, WRITE_TOKEN, NewWorker, Visit
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8"}
 OWN_PAGE = {**BROWSER, "Sec-Fetch-Site": "same-origin"}
@@ -183,24 +185,48 @@ async def test_another_token_gives_none(visit: Visit, token: str) -> None:
     assert (await client.post("/login", data=b"\xff=%", headers=OWN_PAGE)).status == 401
 
 
-async def test_wrong_tokens_are_limited_and_then_the_right_one_waits_too(visit: Visit) -> None:
+async def test_a_wrong_token_that_is_sent_again_and_again_is_limited(visit: Visit) -> None:
     client = await visit()
     statuses = [(await log_in(client, "guess")).status for _ in range(11)]
     assert statuses == [401] * 10 + [429]
-    answer = await log_in(client, READ_TOKEN)
+    answer = await log_in(client, "guess")
     assert answer.status == 429 and 0 < int(answer.headers["Retry-After"]) <= 60
 
 
-def test_the_limit_is_of_each_address_for_a_minute_and_bounded() -> None:
+async def test_wrong_tokens_keep_nobody_out_who_has_the_same_address(visit: Visit, new_worker: NewWorker) -> None:
+    worker = new_worker()
+    client = await visit(worker)
+    limit = one_for(worker, login_limit)
+    guesses = (f"guess-{number}" for number in count())
+    others = [one for one in islice(guesses, 60) if limit.group_of(one) != limit.group_of(READ_TOKEN)]
+    assert {(await log_in(client, one)).status for one in others} == {401}
+    assert (await log_in(client, READ_TOKEN)).status == 303
+    same_group = (one for one in guesses if limit.group_of(one) == limit.group_of(READ_TOKEN))
+    assert {(await log_in(client, one)).status for one in islice(same_group, 10)} == {401}
+    assert (await log_in(client, READ_TOKEN)).status == 429  # who guesses has no more than ten of each group
+
+
+def test_the_limit_is_of_each_address_and_group_for_a_minute_and_bounded() -> None:
     limit = LoginLimit()
+    other = next(text for text in map(str, count()) if limit.group_of(text) != limit.group_of("t"))
     for _ in range(10):
-        assert limit.wait_s("a", 0.0) == 0
-        limit.failed("a", 0.0)
-    assert limit.wait_s("a", 1.0) == 59 and limit.wait_s("b", 1.0) == 0
-    assert limit.wait_s("a", 60.0) == 0
-    for number in range(1_000):
-        limit.failed(f"other-{number}", 2.0)
-    assert limit.wait_s("a", 3.0) == 0  # forgotten: the memory is bounded
+        assert limit.wait_s("a", "t", 0.0) == 0
+        limit.failed("a", "t", 0.0)
+    assert limit.wait_s("a", "t", 1.0) == 59 and limit.wait_s("b", "t", 1.0) == limit.wait_s("a", other, 1.0) == 0
+    assert limit.wait_s("a", "t", 60.0) == 0
+    for number in range(20_000):
+        limit.failed(f"other-{number}", "t", 2.0)
+    assert limit.wait_s("a", "t", 3.0) == 0  # forgotten: the memory is bounded
+
+
+def test_an_address_tries_a_bounded_number_of_tokens_in_a_minute() -> None:
+    limit = LoginLimit()
+    tried = 0
+    for number in range(10_000):
+        if not limit.wait_s("a", str(number), 0.0):
+            limit.failed("a", str(number), 0.0)
+            tried += 1
+    assert tried <= 2_560
 
 
 async def test_another_site_can_neither_log_in_nor_log_out(visit: Visit) -> None:
