@@ -10,7 +10,10 @@ from urllib.parse import unquote, urlsplit
 
 from notify_streams.secret import Secret
 
-_HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+#: At most 63 characters: sockets take no other one.
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_NAME: Final = rf"{_LABEL}(?:\.{_LABEL})*"
+_HOST: Final = rf"(?:{_NAME}|\[[0-9A-Fa-f:.]+\])"
 _PORT: Final = r":(?:6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
 #: RFC 3986: every other character of a user name or a password is percent-encoded.
 _CREDENTIAL: Final = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
@@ -31,6 +34,8 @@ class AddressForm:
         return re.fullmatch(self.pattern, address) is not None
 
 
+#: An IPv6 address has no brackets.
+HOST: Final = AddressForm("a name or an address, without a port", rf"{_NAME}|[0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f:.]{{1,40}}")
 KAFKA: Final = AddressForm("host:port, several separated by commas", rf"{_HOST}{_PORT}(?:\s*,\s*{_HOST}{_PORT})*")
 MONGODB: Final = AddressForm(
     "mongodb://host:port/?options, without passwords among the options; encode other characters of a password as %XX",

@@ -40,7 +40,6 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: The characters of RFC 6750; long enough not to be guessed.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
 #: A name or an address, without brackets.
-_HOST: Final = re.compile(r"[A-Za-z0-9.:-]{1,255}")
 #: What Kafka takes as `group.instance.id`.
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 #: Space for the key and headers that are added when a trigger is forwarded or repartitioned.
@@ -372,8 +371,8 @@ def _problems(settings: Settings) -> Iterator[str]:
             )
     if len(set(given.values())) < len(given):
         yield f"{', '.join(given)} must differ: each gives one right"
-    if settings.web_advertised_host is not None and not _HOST.fullmatch(settings.web_advertised_host):
-        yield "web_advertised_host must be a name or an address, without a port"
+    if settings.web_advertised_host is not None and not addresses.HOST.accepts(settings.web_advertised_host):
+        yield f"web_advertised_host must be {addresses.HOST.describe}"
     broker = settings.broker
     if broker.heartbeat_s * 3 > broker.session_timeout_s:
         yield "broker.heartbeat_s must be at most a third of broker.session_timeout_s"

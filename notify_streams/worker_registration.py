@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from notify_streams import tasks
+from notify_streams import addresses, tasks
 from notify_streams.errors import StoreUnavailable
 from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.roles import ROLES
@@ -54,20 +54,24 @@ return registered
 """
 _VALUE: Final = re.compile(rb"([0-9]{1,15}) ([0-9]{1,15}) (\{.*\})", re.DOTALL)
 
-_Host = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9.:-]{1,255}$")]
+#: The end of the year 9999, the last that can be shown as a date.
+_LAST_MS: Final = 253_402_300_799_999
+_MAX_PARTITIONS: Final = 1_000_000
+
+_Host = Annotated[str, msgspec.Meta(pattern=rf"^(?:{addresses.HOST.pattern})\Z", max_length=255)]
 
 
 class WorkerEntry(msgspec.Struct, frozen=True):
     """What a worker says about itself."""
 
     #: New at each start.
-    id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}$")]
+    id: Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}\Z")]
     role: str
     #: Where other machines of the region reach its web views; an IPv6 address has no brackets.
     host: _Host
     port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
     #: The number of partitions that it reads.
-    partitions: Annotated[int, msgspec.Meta(ge=0)]
+    partitions: Annotated[int, msgspec.Meta(ge=0, le=_MAX_PARTITIONS)]
     version: Annotated[str, msgspec.Meta(max_length=64)]
 
 
@@ -163,9 +167,10 @@ def parsed(name: bytes, value: bytes) -> RegisteredWorker | None:
         entry = _decode(match[3])
     except DECODE_ERRORS:
         return None
-    if entry.role not in ROLES or entry.id.encode() != name:
+    seen_ms, registered_ms = int(match[1]), int(match[2])
+    if entry.role not in ROLES or entry.id.encode() != name or max(seen_ms, registered_ms) > _LAST_MS:
         return None
-    return RegisteredWorker(entry, int(match[2]) / 1000, int(match[1]) / 1000)
+    return RegisteredWorker(entry, registered_ms / 1000, seen_ms / 1000)
 
 
 async def remove(redis: Redis, key: str, ids: Sequence[str]) -> None:

@@ -144,7 +144,21 @@ def test_credentials_that_cannot_work(load: Load, but: dict[str, Any], says: str
 
 
 NOT_ADDRESSES: dict[str, list[Any]] = {
-    "kafka": ["kafka", "kafka:", "kafka:0", "kafka:65536", "http://k:1", "u:pw@k:1", "k:1,", "k 1:2", ":9092", "none"],
+    "kafka": [
+        "kafka",
+        "kafka:",
+        "kafka:0",
+        "kafka:65536",
+        "http://k:1",
+        "u:pw@k:1",
+        "k:1,",
+        "k 1:2",
+        ":9092",
+        "none",
+        "a..b:1",
+        "a.:1",
+        f"{'a' * 64}:1",
+    ],
     "redis": [
         "r",
         "redis://",
@@ -191,7 +205,7 @@ def test_addresses_of_sentinels_with_credentials(load: Load) -> None:
 
 def test_addresses_of_every_form(load: Load) -> None:
     load(
-        kafka="a.b:1, [::1]:9092",
+        kafka=f"a.b:1, [::1]:9092, x_y.{'a' * 63}.svc:1",
         redis="rediss://:p@[::1]:6379/0",
         shards=["mongodb+srv://u:p@cluster.example/?retryWrites=true"],
         dynamodb="http://127.0.0.1:8000/",

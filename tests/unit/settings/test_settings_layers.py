@@ -350,12 +350,12 @@ def test_one_token_cannot_give_two_rights(load: Load) -> None:
     assert load({"NOTIFY_WEB_READ_TOKEN": GOOD, "NOTIFY_WEB_EDGE_TOKEN": f"{GOOD}2"})
 
 
-@pytest.mark.parametrize("host", ["host:6066/", "http://host", "a b", "[::1]"])
+@pytest.mark.parametrize("host", ["host:6066/", "http://host", "a b", "[::1]", "notify..svc", "a" * 64, "host:6066"])
 def test_an_advertised_host_is_a_name_or_an_address(load: Load, host: str) -> None:
     with pytest.raises(SettingsError, match="web_advertised_host"):
         load({"NOTIFY_WEB_ADVERTISED_HOST": host})
 
 
-@pytest.mark.parametrize("host", ["10.0.0.7", "fd00::7", "worker-3.workers"])
+@pytest.mark.parametrize("host", ["10.0.0.7", "fd00::7", "::1", "worker-3.workers"])
 def test_pods_advertise_their_address(load: Load, host: str) -> None:
     assert load({"NOTIFY_WEB_ADVERTISED_HOST": host}).web_advertised_host == host

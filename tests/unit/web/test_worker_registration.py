@@ -44,12 +44,18 @@ BAD: dict[str, bytes] = {
     "not JSON": b"1 1 {",
     "not UTF-8": b'1 1 {"id":"\xff"}',
     "a time that is no number": b"1e3 1 {}",
+    "a time after the year 9999": b"999999999999999 1 " + msgspec.json.encode(GOOD),
+    "a registration after the year 9999": b"1 999999999999999 " + msgspec.json.encode(GOOD),
     "too long": a_value(version="1" * 2000),
     "an unknown role": a_value(role="root"),
     "a host with a path": a_value(host="h/../"),
+    "a host with an empty label": a_value(host="notify..svc"),
+    "a host with a label that no socket takes": a_value(host="h" * 64),
+    "a host with a line end": a_value(host="h\n"),
     "a port that is none": a_value(port=0),
     "another id": a_value(id="f" * 16),
     "a field of another type": a_value(partitions="8"),
+    "more partitions than there can be": a_value(partitions=10**30),
 }
 
 
