@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from notify_streams.preferences import choices
 from notify_streams.preferences.choices import EMPTY_RECORD, Choice, ChoiceChange, PreferenceRecord
 from notify_streams.preferences.consents import replaced_choices
+from notify_streams.preferences.mongo_document import record_of
 from notify_streams.preferences.row_codec import decode_row
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.roles import CHANNELS
@@ -159,3 +160,10 @@ def test_a_stored_choice_from_the_future_does_not_win_for_good(ahead_s: int, opt
     stored = PreferenceRecord(1, {1: {"push": Choice(not opted_in, later(ahead_s), 1)}})
     chosen = choices.merge(stored, [a_change(opted_in=opted_in, at=NOON)], NOON).choices[1]["push"]
     assert chosen == Choice(opted_in, NOON, 2)
+
+
+def test_a_choice_from_a_source_of_a_later_release_counts() -> None:
+    stored = {"in": False, "at": NOON, "v": 3, "s": "carrier_list", "d": "m-1"}
+    record = record_of({"version": 3, "choices": {"1": {"push": stored}}, "replaced": [[1, "push", stored]]})
+    assert record.choices[1]["push"] == Choice(False, NOON, 3, ChoiceSource.APP, "m-1")
+    assert record.replaced == ((1, "push", record.choices[1]["push"]),)
