@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from notify_streams import metrics, tasks
 from notify_streams.delivery import call_outcomes
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
     from notify_streams.delivery.partition import Partition
     from notify_streams.delivery.settle_loop import SettleLoop
     from notify_streams.delivery.timers import Timer, TimerReader
+    from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.stores.shard_clocks import ShardClocks
+
+log = logging.getLogger(__name__)
 
 #: The longest time between two looks for due timers, and the pause while retries are not admitted.
 _TIMERS_S: Final = 30.0
@@ -60,6 +66,8 @@ class RetryTimers:
         self._begin = begin
         self._retrying = retrying
         self._spans = spans
+        #: The keys of those whose message cannot be read. They stay for a worker that can: one of a later release may have written them.
+        self._unreadable: set[bytes] = set()
         self._changed = [asyncio.Event() for _ in loops]
         #: When each shard's timers are looked for again (monotonic).
         self._sleeps_until = [0.0 for _ in loops]
@@ -111,22 +119,48 @@ class RetryTimers:
     async def _begin_due_on(self, shard: int, by_number: Mapping[int, Partition]) -> float:
         await self._clocks.read(shard, _CLOCK_AGE_S)
         now = self._clocks.earliest(shard)
-        due = await self._timers.due(shard, by_number, now, _TIMERS_AT_ONCE, self._retrying)
+        skip = self._retrying | self._unreadable if self._unreadable else self._retrying
+        due = await self._timers.due(shard, by_number, now, _TIMERS_AT_ONCE, skip)
         if not due:
             at = await self._timers.next_due(shard, by_number, now)
             return _TIMERS_S if at is None else min(_TIMERS_S, max(0.01, (at - now).total_seconds()))
         admitted = self._admission.take_retries(len(due), shard)
-        for timer in due[:admitted]:
+        messages = self._messages(due[:admitted])
+        taken = [timer for timer in due[:admitted] if timer.key in messages]
+        if len(taken) < admitted:
+            self._admission.release(admitted - len(taken), retry=True, shard=shard)
+        for timer in taken:
             metrics.TIMER_LATE.observe((now - timer.due_at).total_seconds())
         # All in one flush.
-        buckets = _by_bucket(due[:admitted])
+        buckets = _by_bucket(taken)
         try:
             arrived = await self._arrived(buckets)
         except BaseException:
-            self._admission.release(admitted, retry=True, shard=shard)
+            self._admission.release(len(taken), retry=True, shard=shard)
             raise
-        await tasks.all_ended(self._retry(by_number[number], timers, arrived) for number, timers in buckets.items())
+        await tasks.all_ended(
+            self._retry(by_number[number], timers, messages, arrived) for number, timers in buckets.items()
+        )
         return 0.01 if admitted else _NOT_ADMITTED_S
+
+    def _messages(self, timers: Iterable[Timer]) -> dict[bytes, ChannelMessage]:
+        """By key what these are for, without those that cannot be read."""
+        found: dict[bytes, ChannelMessage] = {}
+        for timer in timers:
+            try:
+                found[timer.key] = read_channel_message(timer.record)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                self._unreadable.add(timer.key)
+                log.error(
+                    "the message of a timer cannot be read, its attempt waits for another worker",
+                    extra={
+                        "action": "timer.unreadable",
+                        "bucket": timer.bucket,
+                        "timer": timer.key.hex(),
+                        "error": error,
+                    },
+                )
+        return found
 
     async def _arrived(self, buckets: Mapping[int, Sequence[Timer]]) -> set[bytes]:
         """The keys of those that a receipt says were delivered. Few timers are in doubt, so this costs the others nothing."""
@@ -134,7 +168,13 @@ class RetryTimers:
         found = await asyncio.gather(*(self._timers.delivered(number, keys) for number, keys in wanted.items() if keys))
         return set().union(*found)
 
-    async def _retry(self, partition: Partition, timers: Sequence[Timer], arrived: Collection[bytes]) -> None:
+    async def _retry(
+        self,
+        partition: Partition,
+        timers: Sequence[Timer],
+        messages: Mapping[bytes, ChannelMessage],
+        arrived: Collection[bytes],
+    ) -> None:
         """Claim these timers and make their attempts; end those that have `arrived`, if that is one message to one address."""
         self._retrying.update(timer.key for timer in timers)
         if not partition.active or not await self._loops[partition.shard].claim_timers(partition, timers):
@@ -142,7 +182,7 @@ class RetryTimers:
             self._admission.release(len(timers), retry=True, shard=partition.shard)
             return
         failpoint("after_timer_claim")
-        deliveries = [self._delivery(partition, timer) for timer in timers]
+        deliveries = [self._delivery(partition, timer, messages[timer.key]) for timer in timers]
         ended = [one for one in deliveries if one.key in arrived and one.message.devices is None]
         for one in ended:
             self._loops[partition.shard].add(one, call_outcomes.delivered_before(), None)
@@ -150,11 +190,11 @@ class RetryTimers:
         if called := [one for one in deliveries if one not in ended]:
             self._begin(partition, called)
 
-    def _delivery(self, partition: Partition, timer: Timer) -> Delivery:
+    def _delivery(self, partition: Partition, timer: Timer, message: ChannelMessage) -> Delivery:
         delivery = Delivery(
             partition,
             timer.key,
-            read_channel_message(timer.record),
+            message,
             timer.record,
             None,
             timer.attempt + 1,

@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from notify_streams.delivery.retry_timers import RetryTimers
 from notify_streams.errors import StoreUnavailable
+from notify_streams.records.channel_message import SharedPart, encode_for, encode_shared
 from notify_streams.tasks import stop
 from tests.waiting import until
 
@@ -32,10 +35,16 @@ class Timers:
         return None
 
 
-@dataclass
+MESSAGE = encode_for(
+    encode_shared(SharedPart("n", "t", "u", "marketing", datetime(2026, 1, 1, tzinfo=UTC))), "n.push", "push", "token"
+)
+
+
+@dataclass(frozen=True)
 class Timer:
     key: bytes
     bucket: int
+    record: bytes = MESSAGE
     due_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     may_have_arrived: bool = False
 
@@ -120,4 +129,45 @@ async def test_timers_of_many_buckets_are_claimed_in_one_flush() -> None:
     running = asyncio.create_task(retries.run(lambda: {0: partitions}))
     await until(lambda: sorted(asked) == [0, 1, 2, 3, 4])
     answered.set()
+    await stop([running])
+
+
+async def test_a_timer_whose_message_cannot_be_read_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """Such as one of a later release, with a push provider that this one does not have."""
+    skipped: list[set[bytes]] = []
+    claimed: list[bytes] = []
+    places: list[int] = []
+    later = MESSAGE.replace(b'"channel":"push"', b'"channel":"fax"')
+
+    class Due(Timers):
+        async def due(self, *given: Any) -> Sequence[Any]:
+            skipped.append(set(given[-1]))
+            due = [Timer(b"1", 0, later), Timer(b"2", 0), Timer(b"3", 1, b"\xff"), Timer(b"4", 1)]
+            return [one for one in due if one.key not in given[-1]] if len(skipped) == 1 else []
+
+    class Loop:
+        async def claim_timers(self, partition: Any, timers: Sequence[Any]) -> bool:
+            claimed.extend(one.key for one in timers)
+            return False
+
+    class Places(Admission):
+        def take_retries(self, want: int, shard: int) -> int:
+            places.append(want)
+            return want
+
+        def release(self, count: int = 1, **_: Any) -> None:
+            places.append(-count)
+
+    timers: Any = Due()
+    clocks: Any = Clocks()
+    admission: Any = Places()
+    loop: Any = Loop()
+    retries = RetryTimers(timers, clocks, admission, [loop], lambda partition, deliveries: None, set(), None)
+    partitions: Any = {bucket: SimpleNamespace(number=bucket, shard=0, active=True) for bucket in range(2)}
+    running = asyncio.create_task(retries.run(lambda: {0: partitions}))
+    await until(lambda: len(skipped) == 2)
+    assert not running.done()
+    assert sorted(claimed) == [b"2", b"4"] and skipped == [set(), {b"1", b"3"}] and sum(places) == 0
+    lines = [vars(one) for one in caplog.records if vars(one).get("action") == "timer.unreadable"]
+    assert [one["timer"] for one in lines] == [b"1".hex(), b"3".hex()] and "token" not in str(lines)
     await stop([running])
