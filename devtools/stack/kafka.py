@@ -74,10 +74,18 @@ class Kafka(Service):
         properties: Mapping[str, str] | None = None,
         advertised: str | None = None,
         format_options: Sequence[str] = (),
+        cluster: str | None = None,
     ) -> None:
-        """`advertised`: the `host:port` for clients, if they use a proxy before the broker. `format_options`: of the storage tool."""
+        """A node.
+
+        Args:
+            advertised: the `host:port` for clients, if they use a proxy before the broker.
+            format_options: of the storage tool.
+            cluster: the id of its cluster; None: a new one.
+        """
         super().__init__(name, folder, port)
         self._format_options = [*format_options]
+        self._cluster = cluster or new_cluster_id()
         self._properties = {
             **_PROPERTIES,
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
@@ -90,8 +98,7 @@ class Kafka(Service):
     def prepare(self) -> None:
         lines = [f"{key}={value}\n" for key, value in self._properties.items()]
         write_private(self.folder / "server.properties", "".join(lines))
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        options = [f"--cluster-id={cluster}", "--config=server.properties", *self._format_options]
+        options = [f"--cluster-id={self._cluster}", "--config=server.properties", *self._format_options]
         # Passwords among the options are not for the list of processes.
         words = ["kafka.tools.StorageTool", "format", *options]
         write_private(self.folder / "format.arguments", "".join(f'"{word}"\n' for word in words))
@@ -164,6 +171,11 @@ class SecureKafka(Kafka):
         return True
 
 
+def new_cluster_id() -> str:
+    """As `kafka-storage random-uuid` makes them."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
 def _java(*arguments: str) -> str:
     return shlex.join([java(), *_LOGGING, "-cp", f"{jars('kafka')}/*", *arguments])
 
@@ -197,3 +209,23 @@ def private_broker(
         yield broker
     finally:
         broker.stop()
+
+
+@contextlib.contextmanager
+def private_brokers(folder: Path) -> Iterator[tuple[Kafka, Kafka]]:
+    """A cluster of two brokers in `folder`, for one test. The first one is its controller too, so only the second one may be away."""
+    ports: set[int] = set()
+    while len(ports) < 3:
+        ports.add(free_port(ports))
+    first_port, second_port, controller_port = ports
+    cluster = new_cluster_id()
+    second_only = {"process.roles": "broker", "node.id": "2", "listeners": f"PLAINTEXT://127.0.0.1:{second_port}"}
+    first = Kafka("first", folder / "first", first_port, controller_port, cluster=cluster)
+    second = Kafka("second", folder / "second", second_port, controller_port, second_only, cluster=cluster)
+    try:
+        first.start()
+        second.start()
+        yield first, second
+    finally:
+        second.stop()
+        first.stop()

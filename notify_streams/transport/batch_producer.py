@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from operator import attrgetter
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    ProducerClosed,
+    RecordListTooLargeError,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import TopicPartition
 
 from notify_streams import kafka
 from notify_streams.kafka import KafkaConnection
 from notify_streams.transport.client_shutdown import abort_connections
 from notify_streams.transport.record_batch import Record
 from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge
+from notify_streams.transport.send_withdrawal import SendWithdrawal
 from notify_streams.transport.settings import TransportSettings
 
 log = logging.getLogger(__name__)
@@ -34,6 +43,9 @@ MIN_COMPRESSED_RECORDS = 4
 _UNCOMPRESSED = 0
 #: For its connections, and for its task, to end.
 _ABANDON_TIMEOUT_S = 1.0
+#: How often it is looked whether a partition has a leader.
+_LEADER_LOOK_S = 0.1
+_NO_LEADER = -1
 _FIELDS = attrgetter("key", "value", "headers")
 _NO_HEADERS: list[tuple[str, bytes]] = []
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
@@ -98,9 +110,12 @@ class _BatchSender:
         self.first = self.last = -1
         self.count = self.size = 0
         self._future: Any = None
+        #: Whether a batch was given to the producer that has not been acknowledged.
+        self.in_flight = False
 
     def begin(self, builder: BatchBuilder, future: Any) -> None:
         self.count, self.size, self._future = builder.record_count(), builder.size(), future
+        self.in_flight = True
 
     async def finish(self, at: int) -> int:
         """Wait for the batch that begins at index `at`; the index of the first record after it."""
@@ -108,9 +123,19 @@ class _BatchSender:
             return at
         future, self._future = self._future, None
         base = (await future).offset
+        self.in_flight = False
         self.last = base + self.count - 1
         self.first = base if self.first < 0 else self.first
         return at + self.count
+
+
+async def _until_led(producer: Any, tp: TopicPartition) -> None:
+    """Return when the partition has a leader. While a batch waits for one in aiokafka, that asks for metadata without a pause."""
+    cluster = producer.client.cluster
+    await producer.partitions_for(tp.topic)
+    while cluster.leader_for_partition(tp) in (None, _NO_LEADER):
+        await asyncio.sleep(_LEADER_LOOK_S)
+        await producer.client.force_metadata_update()
 
 
 def most_batches(records: Iterable[ProducerRecord], max_batch_bytes: int) -> int:
@@ -119,7 +144,10 @@ def most_batches(records: Iterable[ProducerRecord], max_batch_bytes: int) -> int
 
 
 class BatchProducer:
-    """One idempotent producer. `start` it before the first batch; `stop` waits for the last one."""
+    """One idempotent producer. `start` it before the first batch; `stop` waits for the last one.
+
+    Partitions are independent: one that takes nothing, because it has no leader or its leader hangs, delays and fails its own batches only.
+    """
 
     def __init__(
         self,
@@ -135,6 +163,7 @@ class BatchProducer:
         self._started = False
         self._connecting = asyncio.Lock()
         self._retiring: set[asyncio.Task[None]] = set()
+        self._withdrawals: WeakKeyDictionary[Any, SendWithdrawal] = WeakKeyDictionary()
         #: Batch sizes of topics that refused a batch within `max_produce_bytes`.
         self._limits: dict[str, int] = {}
 
@@ -210,6 +239,7 @@ class BatchProducer:
                             # This batch was built while the one before was in flight.
                             at = await sender.finish(at)
                             timeout.reschedule(asyncio.get_running_loop().time() + settings.produce_timeout_s)
+                            await _until_led(producer, TopicPartition(topic, partition))
                             sender.begin(builder, await producer.send_batch(builder, topic, partition=partition))
                     except RecordTooLarge as error:
                         error.sent = await sender.finish(at)
@@ -224,9 +254,12 @@ class BatchProducer:
                     "the broker refused a batch, smaller ones will be sent",
                     extra={"action": "batch.split", "topic": topic, "bytes": limit, "limit": self._limits[topic]},
                 )
+            except ProducerClosed:
+                continue  # it was replaced, and has not got this batch
             except (KafkaError, TimeoutError, OSError) as error:
                 kafka.note_missing_right(self._connection, error)
-                await self._abandon(producer)
+                if sender.in_flight:
+                    await self._give_up(producer, TopicPartition(topic, partition), error)
                 raise BatchNotSent(topic, partition, range(at, len(records)), error) from error
             finally:
                 first = sender.first if first < 0 else first
@@ -256,7 +289,16 @@ class BatchProducer:
         except BaseException:
             await producer.stop()
             raise
+        self._withdrawals[producer] = SendWithdrawal(producer)
         return producer
+
+    async def _give_up(self, producer: Any, tp: TopicPartition, error: Exception) -> None:
+        """Write nothing more of a partition whose batch failed. The batches of other partitions go on."""
+        is_clean = await self._withdrawals[producer].withdraw(tp)
+        if is_clean is None:
+            await self._abandon(producer)
+        elif not (is_clean and isinstance(error, TimeoutError)):
+            self._replace(producer)
 
     def _replace(self, failed: Any) -> None:
         """Use a new producer from now on: a refused batch leaves a gap in the sequence numbers, and Kafka refuses what follows."""
