@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from devtools.sandbox.es256_token import verified
 from devtools.sandbox.fault_injection import Failure
 from devtools.sandbox.http2_server import Request
-from devtools.sandbox.keys import KEY_ID, TEAM_ID
+from devtools.sandbox.keys import TEAM_ID
 from devtools.sandbox.messages import HttpReply, IncomingMessage, PushContent, marks
 from notify_streams.field_errors import DECODE_ERRORS
 
@@ -70,10 +71,13 @@ _REASON: Final = {
 
 
 class Sender:
-    """Verifies the tokens of one connection: signed by one key, and renewed at most once in 20 minutes."""
+    """Verifies the tokens of one connection: all of the key that signed the first one, and renewed at most once in 20 minutes."""
 
-    def __init__(self, key: EllipticCurvePublicKey) -> None:
-        self._key = key
+    def __init__(self, keys: Mapping[str, EllipticCurvePublicKey]) -> None:
+        """`keys`: the team's, by key id; none is related to another one."""
+        self._keys = keys
+        #: Of the first valid token.
+        self._key_id: str | None = None
         self._token: str | None = None
         #: When it was used first.
         self._since = 0.0
@@ -83,22 +87,30 @@ class Sender:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             return error(403, "MissingProviderToken")
-        try:
-            header, claims = verified(token, self._key)
-        except ValueError:
-            return error(403, "InvalidProviderToken")
+        key_id, claims = self._signer(token)
         issued = claims.get("iat")
-        if header.get("kid") != KEY_ID or claims.get("iss") != TEAM_ID or not isinstance(issued, int | float):
+        if key_id is None or claims.get("iss") != TEAM_ID or not isinstance(issued, int | float):
             return error(403, "InvalidProviderToken")
         if issued > now + _CLOCK_S:
             return error(403, "InvalidProviderToken")
         if issued < now - _TOKEN_VALID_S:
             return error(403, "ExpiredProviderToken")
+        if key_id != (self._key_id or key_id):
+            return error(403, "UnrelatedKeyIdInToken")
         if token != self._token:
             if now - self._since < _RENEWABLE_AFTER_S:
                 return error(429, "TooManyProviderTokenUpdates")
-            self._token, self._since = token, now
+            self._key_id, self._token, self._since = key_id, token, now
         return None
+
+    def _signer(self, token: str) -> tuple[str | None, dict[str, Any]]:
+        """The id of the key that has signed a token, and its claims; None: no key that the token names."""
+        for key_id, key in self._keys.items():
+            with suppress(ValueError):
+                header, claims = verified(token, key)
+                if header.get("kid") == key_id:
+                    return key_id, claims
+        return None, {}
 
 
 def read(at: float, request: Request, sender: Sender) -> IncomingMessage | HttpReply:

@@ -5,6 +5,7 @@ The certificate and the keys are what Apple, a browser and a certificate authori
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,11 +28,14 @@ from devtools.sandbox.certificate import self_signed_certificate, system_authori
 
 TEAM_ID: Final = "SANDBOX001"
 KEY_ID: Final = "SANDBOXKEY"
+#: Of a second key of the team, which may replace the first.
+NEXT_KEY_ID: Final = "SANDBOXKY2"
 TOPIC: Final = "org.example.app"
 SUBJECT: Final = "mailto:operator@example.org"
 #: Certificate and key of the sandbox's ports with TLS; the certificate with those that the system trusts.
 _SERVER, _AUTHORITIES = "server.pem", "authorities.pem"
 _APNS, _APPLICATION, _BROWSER = "apns.p8", "web-push.pem", "browser.pem"
+NEXT_APNS: Final = "apns-next.p8"
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class SandboxKeys:
 
     #: Certificate and key of the ports with TLS (PEM).
     server: Path
-    #: APNs takes what this key has signed.
-    apns: EllipticCurvePublicKey
+    #: APNs takes what these keys have signed, by key id.
+    apns: Mapping[str, EllipticCurvePublicKey]
     #: Each subscription belongs to this application server (VAPID).
     application: EllipticCurvePublicKey
     #: Messages are encrypted for it.
@@ -56,8 +60,9 @@ def open_keys(folder: Path) -> SandboxKeys:
         write_private(server, b"".join(self_signed_certificate()).decode())
     own = server.read_text().partition("-----BEGIN CERTIFICATE-----")
     write_private(folder / _AUTHORITIES, f"{own[1]}{own[2]}{system_authorities().decode()}")
-    apns, application, browser = (_key(folder / name) for name in (_APNS, _APPLICATION, _BROWSER))
-    return SandboxKeys(server, apns.public_key(), application.public_key(), browser)
+    apns = {key_id: _key(folder / name).public_key() for key_id, name in ((KEY_ID, _APNS), (NEXT_KEY_ID, NEXT_APNS))}
+    application, browser = (_key(folder / name) for name in (_APPLICATION, _BROWSER))
+    return SandboxKeys(server, apns, application.public_key(), browser)
 
 
 def client_settings(folder: Path, apns_port: int) -> dict[str, Any]:

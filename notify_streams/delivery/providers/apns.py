@@ -100,7 +100,9 @@ class Apns:
         return tokens
 
     def _use(self, tokens: ProviderTokens) -> None:
+        """A connection stays with the key of its first push (UnrelatedKeyIdInToken), and takes one new token in 20 minutes."""
         self._tokens = tokens
+        self._http.leave_connections()
 
 
 class ProviderTokens:

@@ -29,7 +29,7 @@ class SandboxProcess:
 
     def __init__(self, record: Path) -> None:
         self.record = record
-        self._keys = record.with_name("keys")
+        self.keys = record.with_name("keys")
         self.ports = {"http": 0, "smtp": 0, "apns": 0, "web_push": 0}
         self._process: asyncio.subprocess.Process | None = None
         self._browser: Browser | None = None
@@ -47,7 +47,7 @@ class SandboxProcess:
             line = await self._process.stdout.readline()
         assert line, "the sandbox did not start"
         self.ports = orjson.loads(line)["ports"]
-        self._browser = Browser(open_keys(self._keys).browser)
+        self._browser = Browser(open_keys(self.keys).browser)
 
     async def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""
@@ -75,7 +75,7 @@ class SandboxProcess:
         return f"http://127.0.0.1:{self.ports['http']}"
 
     def config(self, **but: Any) -> ProviderConfig:
-        given = client_settings(self._keys, self.ports["apns"])
+        given = client_settings(self.keys, self.ports["apns"])
         given["apns_key_id"] = Secret(given["apns_key_id"])
         keys = {name: Secret.read(Path(given.pop(f"{name}_file"))) for name in ("apns_key", "web_push_key")}
         smtp = f"smtp://127.0.0.1:{self.ports['smtp']}"

@@ -312,3 +312,47 @@ async def test_calls_end_when_the_client_is_closed(host_certificate: Path) -> No
         await until(lambda: server.bodies == [b"x"])
         await client.close()
         assert await call == NoResponse("ClientClosed", begun=True)
+
+
+async def test_connections_that_are_left_finish_their_calls_and_take_no_other(host_certificate: Path) -> None:
+    answers: dict[bytes, Callable[[], None]] = {}
+
+    def later(peer: Peer, stream: int) -> None:
+        answers[peer.requests[stream].body] = lambda: peer.respond(stream)
+
+    settings = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+    async with (
+        serve_http2(later, host_certificate, settings=settings) as server,
+        started(server, host_certificate, max_in_flight=1) as client,
+    ):
+        under_way = asyncio.create_task(client.post("/", {}, {}, b"under way"))
+        await until(lambda: b"under way" in answers)
+        waiting = asyncio.create_task(client.post("/", {}, {}, b"waiting"))
+        await asyncio.sleep(0)
+        client.leave_connections()
+        assert await waiting == NoResponse("NoConnection", begun=False)
+        answers[b"under way"]()
+        assert await under_way == OK
+        next_one = asyncio.create_task(client.post("/", {}, {}, b"next"))
+        await until(lambda: b"next" in answers)
+        answers[b"next"]()
+        assert await next_one == OK
+        assert [sorted(one.body for one in peer.requests.values()) for peer in server.peers] == [
+            [b"under way"],
+            [b"next"],
+        ]
+
+
+async def test_a_call_from_before_the_connections_were_left_begins_on_no_later_one(host_certificate: Path) -> None:
+    received = asyncio.Event()
+
+    def keep(peer: Peer, stream: int) -> None:
+        received.set()
+
+    async with serve_http2(keep, host_certificate) as server, started(server, host_certificate) as client:
+        call = asyncio.create_task(client.post("/", {}, {}, b"early"))
+        await received.wait()
+        client.leave_connections()
+        server.peers[0].reset(1, ErrorCodes.REFUSED_STREAM)
+        assert await call == NoResponse("NoConnection", begun=False)
+        assert len(server.bodies) == 1

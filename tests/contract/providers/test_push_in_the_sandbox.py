@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,12 +16,15 @@ from aioapns.connection import APNsTLSClientProtocol
 from h2.connection import H2Connection
 from h2.settings import SettingCodes
 
+from devtools.sandbox.keys import NEXT_APNS, NEXT_KEY_ID
 from notify_streams.delivery.providers import ProviderOutcome
 from notify_streams.delivery.providers.apns import ProviderTokens
 from notify_streams.delivery.providers.checks import CHECKS
 from notify_streams.delivery.providers.push_choice import clients_with_budgets
 from notify_streams.records.push_subscription import push_subscription
+from notify_streams.secret import Secret
 from tests.http2_frames import frames
+from tests.waiting import until
 
 
 async def test_another_client_is_served_one_stream_until_its_token_is_valid(sandbox: Any) -> None:
@@ -53,6 +57,26 @@ async def test_another_client_is_served_one_stream_until_its_token_is_valid(sand
     client.pool.close()
     assert limits == [1, 1000]
     assert len(sandbox.accepted("of-another-client")) == 1
+
+
+async def test_a_new_apns_key_is_used_at_once_though_a_connection_stays_with_its_first_key(
+    sandbox: Any, outbox_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    given = sandbox.config()
+    file, id_file = tmp_path / "key.p8", tmp_path / "key-id"
+    file.write_text(given.apns_key.reveal())
+    id_file.write_text(given.apns_key_id.reveal())
+    secrets = {"apns_key": Secret.read(file), "apns_key_id": Secret.read(id_file)}
+    provider = sandbox.client("apns", **secrets, credential_check_s=0.05)
+    await provider.start()
+    outbox = outbox_of("push", lambda number: sandbox.contact("apns", number))
+    first = [await provider.send(outbox.message()) for _ in range(3)]
+    id_file.write_text(NEXT_KEY_ID)
+    file.write_text((sandbox.keys / NEXT_APNS).read_text())
+    await until(lambda: any(vars(one).get("action") == "credential.replaced" for one in caplog.records))
+    later = [await provider.send(outbox.message()) for _ in range(3)]
+    await provider.close()
+    assert {(one.outcome, one.code) for one in (*first, *later)} == {(ProviderOutcome.ACCEPTED, None)}
 
 
 async def test_goaway_costs_no_message_and_none_is_there_twice(sandbox: Any, outbox_of: Any) -> None:

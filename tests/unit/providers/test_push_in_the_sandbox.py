@@ -16,7 +16,7 @@ from h2.connection import H2Connection
 from devtools.sandbox import apns, web_push
 from devtools.sandbox.fault_injection import Failure
 from devtools.sandbox.http2_server import Http2Connection, Request
-from devtools.sandbox.keys import KEY_ID, SUBJECT, TEAM_ID, TOPIC, pem
+from devtools.sandbox.keys import KEY_ID, NEXT_KEY_ID, SUBJECT, TEAM_ID, TOPIC, pem
 from devtools.sandbox.messages import HttpReply, IncomingMessage, PushContent
 from devtools.sandbox.web_push import Browser, point
 from notify_streams.delivery.providers.apns_errors import REASONS
@@ -26,6 +26,7 @@ from notify_streams.records.push_subscription import push_subscription
 from tests.http2_frames import frames
 
 KEY, OTHER_KEY, BROWSER_KEY = (generate_private_key(SECP256R1()) for _ in range(3))
+TEAM_KEYS = {KEY_ID: KEY.public_key(), NEXT_KEY_ID: OTHER_KEY.public_key()}
 NOW = time.time()
 DEVICE = "ab" * 32
 BODY = b'{"aps":{"alert":{"body":"hi"}},"notify_delivery_id":"d","n":1}'
@@ -43,7 +44,7 @@ def read_apns(body: bytes = BODY, sender: apns.Sender | None = None, **but: str 
     """`but`: headers, without those that are None; `_` stands for `-`."""
     given = HEADERS | {name.replace("_", "-"): text for name, text in but.items()}
     fields = [(name, text) for name, text in given.items() if text is not None]
-    return apns.read(NOW, Request(fields, body), sender or apns.Sender(KEY.public_key()))
+    return apns.read(NOW, Request(fields, body), sender or apns.Sender(TEAM_KEYS))
 
 
 APNS: list[tuple[dict[str, Any], tuple[int, str]]] = [
@@ -105,7 +106,7 @@ def test_apns_takes_what_is_valid(but: dict[str, Any]) -> None:
 
 
 def test_apns_refuses_a_header_that_is_there_twice() -> None:
-    found = apns.read(NOW, Request([*HEADERS.items(), ("apns-topic", TOPIC)], BODY), apns.Sender(KEY.public_key()))
+    found = apns.read(NOW, Request([*HEADERS.items(), ("apns-topic", TOPIC)], BODY), apns.Sender(TEAM_KEYS))
     assert isinstance(found, HttpReply) and found.body == {"reason": "DuplicateHeaders"}
 
 
@@ -120,13 +121,21 @@ def test_a_message_of_apns_has_its_metadata_and_keeps_no_token() -> None:
 
 
 def test_the_tokens_of_a_connection_are_renewed_once_in_20_minutes() -> None:
-    sender = apns.Sender(KEY.public_key())
+    sender = apns.Sender(TEAM_KEYS)
     first, second = apns_token(iat=NOW), apns_token(iat=NOW + 1)
     assert sender.refusal(first, NOW) is None
     refused = sender.refusal(second, NOW + 1199)
     assert refused is not None and (refused.status, refused.body["reason"]) == (429, "TooManyProviderTokenUpdates")
     assert sender.refusal(first, NOW + 1199) is None
     assert sender.refusal(second, NOW + 1200) is None
+
+
+def test_a_connection_stays_with_the_key_of_its_first_push() -> None:
+    sender = apns.Sender(TEAM_KEYS)
+    assert sender.refusal(apns_token(), NOW) is None
+    refused = sender.refusal(apns_token(OTHER_KEY, kid=NEXT_KEY_ID), NOW + 1200)
+    assert refused is not None and (refused.status, refused.body["reason"]) == (403, "UnrelatedKeyIdInToken")
+    assert apns.Sender(TEAM_KEYS).refusal(apns_token(OTHER_KEY, kid=NEXT_KEY_ID), NOW) is None
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 413, 429, 500, 503, 599])

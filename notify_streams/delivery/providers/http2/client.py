@@ -27,10 +27,12 @@ _MAX_BEGUN: Final = 3
 class _Pending(Call):
     """A call, its result and its time limits (loop time)."""
 
-    __slots__ = ("end_by", "result", "start_by", "timer")
+    __slots__ = ("end_by", "era", "result", "start_by", "timer")
 
-    def __init__(self, headers: list[HeaderTuple], body: bytes, config: ProviderConfig) -> None:
+    def __init__(self, headers: list[HeaderTuple], body: bytes, config: ProviderConfig, era: int) -> None:
         super().__init__(headers, body)
+        #: See `Http2Client.leave_connections`.
+        self.era = era
         loop = asyncio.get_running_loop()
         self.result: asyncio.Future[HttpResponse | NoResponse] = loop.create_future()
         self.start_by = loop.time() + min(config.start_within_s, config.timeout_s)
@@ -59,6 +61,8 @@ class Http2Client:
         #: The last connection was not open in time.
         self._timed_out = False
         self._started = False
+        #: How often the connections were left.
+        self._era = 0
 
     async def start(self) -> None:
         """Read the certificates of the authorities; then open a connection in the background.
@@ -105,7 +109,7 @@ class Http2Client:
             *(HeaderTuple(name, value) for name, value in headers.items()),
             *(NeverIndexedHeaderTuple(name, value) for name, value in varying.items()),
         ]
-        call = _Pending(head, body, self._config)
+        call = _Pending(head, body, self._config, self._era)
         self._waiting[call] = None
         self._limit(call, call.start_by)
         self._dispatch()
@@ -117,6 +121,17 @@ class Http2Client:
         finally:
             if call.timer is not None:
                 call.timer.cancel()
+
+    def leave_connections(self) -> None:
+        """Begin no further call on the connections that are open; those under way get their responses.
+
+        No earlier call begins on a later connection either: those that wait end as not begun.
+        """
+        self._era += 1
+        for call in tuple(self._waiting):
+            self._finish(call, NoResponse(NO_CONNECTION, begun=False))
+        for connection in tuple(self._connections):
+            connection.drain()
 
     # Called by connections.
 
@@ -130,6 +145,8 @@ class Http2Client:
         self._begun.discard(call)
         if processed:
             self._finish(call, NoResponse(reason, begun=True))
+        elif call.era != self._era:
+            self._finish(call, NoResponse(NO_CONNECTION, begun=False))
         elif call.begun >= _MAX_BEGUN or asyncio.get_running_loop().time() >= call.start_by:
             self._finish(call, NoResponse(reason, begun=False))
         else:

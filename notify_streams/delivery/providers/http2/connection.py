@@ -133,6 +133,11 @@ class Connection(asyncio.Protocol):
             self._flush()
             self._ended_stream()
 
+    def drain(self) -> None:
+        """Take no further call, and close when the last one has ended."""
+        self.draining = True
+        self._ended_stream()
+
     def close(self) -> list[Call]:
         """Close it. Returns the calls in progress, which are given up; the owner learns nothing of them."""
         calls, self._calls = list(self._calls.values()), {}
