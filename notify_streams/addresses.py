@@ -50,8 +50,10 @@ REDIS: Final = AddressForm(
 HTTP: Final = AddressForm(
     "http://host or https://host, without user name or query", rf"https?://{_HOST}(?:{_PORT})?{_PATH}"
 )
+#: Twilio takes no host with an underscore (https://www.twilio.com/docs/api/errors/21609): every SMS would be refused.
 CALLBACK: Final = AddressForm(
-    "https://host/path, which may have a query", rf"https?://{_HOST}(?:{_PORT})?{_PATH}(?:\?[!-\"$-~]*)?"
+    "https://host/path, which may have a query and, after a #, connection overrides of Twilio",
+    rf"https?://(?![^/]*_){_HOST}(?:{_PORT})?{_PATH}(?:\?[!-\"$-~]*)?(?:#[A-Za-z0-9&=,._-]*)?",
 )
 SMTP: Final = AddressForm(
     "smtp://host:port or smtps://host:port, without user name", rf"smtps?://{_HOST}(?:{_PORT})?/?"

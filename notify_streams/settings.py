@@ -50,6 +50,9 @@ _DATABASE: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
 _MAX_REGIONS: Final = 63
 #: For which a worker that gives partitions away waits for what is in flight (`transport.TransportSettings.drain_timeout_s`).
 _DRAIN_S: Final = 5.0
+#: Twilio repeats no callback that had another answer than 2xx, or none in time, unless its URL asks for it: five times at most, within 15 s
+#: (https://www.twilio.com/docs/usage/webhooks/webhooks-connection-overrides). It signs the URL without this part.
+_TWILIO_REPEATS: Final = "rc=5&rp=all"
 _EDGE_KINDS: Final = ("http", "cloudflare", "fastly")
 
 
@@ -235,7 +238,7 @@ class Settings(_Frozen, frozen=True, kw_only=True):
         url = self.public.urls.get(self.region)
         if url is None or self.providers.twilio_status_callback is not None:
             return self.providers
-        callback = f"{url.rstrip('/')}/webhooks/twilio"
+        callback = f"{url.rstrip('/')}/webhooks/twilio#{_TWILIO_REPEATS}"
         return msgspec.structs.replace(self.providers, twilio_status_callback=callback)
 
     def event_systems(self) -> frozenset[str]:

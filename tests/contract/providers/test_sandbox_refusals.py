@@ -109,6 +109,8 @@ FORMS = [
     ({"From": "", "MessagingServiceSid": "MG" + "0" * 32}, None),
     ({"StatusCallback": "https://r.example/" + "x" * 4000}, 21609),
     ({"StatusCallback": "r.example"}, 21609),
+    ({"StatusCallback": "https://the_reports.example/x"}, 21609),
+    ({"StatusCallback": "https://r.example/x?a=1#rc=5&rp=all"}, None),
     ({"ValidityPeriod": "36001"}, 21624),
     ({"ValidityPeriod": "0"}, 21624),
 ]

@@ -203,6 +203,21 @@ def test_problems_of_credentials_are_problems_of_the_settings(tmp_path: Path) ->
     assert "providers.twilio_status_callback must be https://host/path" in str(raised.value)
 
 
+@pytest.mark.parametrize("callback", ["ftp://reports", "https://the_reports.example/x", "https://reports.example/#a b"])
+def test_a_status_callback_that_twilio_would_refuse_is_a_problem(tmp_path: Path, callback: str) -> None:
+    (tmp_path / "us.yaml").write_text(json.dumps({"kafka": "k:1", "shards": ["mongodb://m"], "redis": "redis://r"}))
+    with pytest.raises(SettingsError, match=r"providers\.twilio_status_callback must be https://host/path"):
+        load_settings("us", environ={"NOTIFY_PROVIDERS__TWILIO_STATUS_CALLBACK": callback}, config_dir=tmp_path)
+
+
+def test_a_status_callback_may_ask_twilio_to_repeat_it(tmp_path: Path) -> None:
+    callback = "https://reports.example/twilio?region=us#rc=3&rp=5xx,ct,rt"
+    (tmp_path / "us.yaml").write_text(json.dumps({"kafka": "k:1", "shards": ["mongodb://m"], "redis": "redis://r"}))
+    environ = {"NOTIFY_PROVIDERS__TWILIO_STATUS_CALLBACK": callback}
+    found = load_settings("us", environ=environ, config_dir=tmp_path)
+    assert found.providers.twilio_status_callback == callback
+
+
 def test_a_secret_knows_its_file_and_shows_neither_content_nor_account(tmp_path: Path) -> None:
     (tmp_path / "us.yaml").write_text(json.dumps({"kafka": "k:1", "shards": ["mongodb://m"], "redis": "redis://r"}))
     file = tmp_path / "token"

@@ -97,6 +97,12 @@ def test_an_sms_request(an_outgoing: Builder) -> None:
     }
 
 
+def test_what_a_status_callback_asks_twilio_for_is_after_its_query(an_outgoing: Builder) -> None:
+    form = twilio_form(an_outgoing(), "+15550000000", "https://r.example/receipts#rc=5&rp=all", NOW_MS)
+    callback = urlsplit(form["StatusCallback"])
+    assert (callback.fragment, parse_qs(callback.query)["notify_attempt"]) == ("rc=5&rp=all", ["1"])
+
+
 def test_an_sms_from_a_messaging_service(an_outgoing: Builder) -> None:
     form = twilio_form(an_outgoing(title=None), "MG" + "0" * 32, "https://r.example/", NOW_MS)
     assert form["MessagingServiceSid"] == "MG" + "0" * 32

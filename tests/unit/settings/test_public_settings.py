@@ -72,7 +72,10 @@ def test_what_can_work_is_taken(tmp_path: Path) -> None:
 def test_twilio_reports_to_the_region_s_own_webhooks_unless_another_address_is_set() -> None:
     public = PublicSettings(urls={"us": "https://notify.us.example.com/", "eu": "https://notify.eu.example.com"})
     settings = Settings(region="us", kafka="n", redis="n", shards=("mongodb://one",), public=public)
-    assert settings.providers_here().twilio_status_callback == "https://notify.us.example.com/webhooks/twilio"
+    asked = "https://notify.us.example.com/webhooks/twilio#rc=5&rp=all"
+    assert settings.providers_here().twilio_status_callback == asked, (
+        "Twilio repeats a callback only if the URL asks for it"
+    )
     own = ProviderSettings(twilio_status_callback="https://other.example/x")
     assert msgspec.structs.replace(settings, providers=own).providers_here() == own
     assert msgspec.structs.replace(settings, public=PublicSettings()).providers_here() == settings.providers
