@@ -28,6 +28,11 @@ _BASE64: Final = "-base64"
 _HEADER_PREFIX: Final = "x-" + MARK_PREFIX.replace("_", "-")
 #: Sub-types of a transient bounce that another mail would have as well.
 _ABOUT_MAIL: Final = frozenset(("MessageTooLarge", "ContentRejected", "AttachmentRejected"))
+#: Sub-type of a complaint about a mail that SES did not send: the address is on the suppression list of the account.
+_NOT_SENT: Final = "OnAccountSuppressionList"
+#: Feedback types with which no person complains: a mail that was taken for spam is none, and a report about SPF, DKIM or DMARC
+#: (https://www.iana.org/assignments/marf-parameters, RFC 6591).
+_NO_COMPLAINTS: Final = frozenset(("not-spam", "auth-failure"))
 _EVENTS: Final = {Keyword.STOP: AddressEvent.STOPPED, Keyword.START: AddressEvent.ALLOWED}
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -55,6 +60,8 @@ class _Bounce(msgspec.Struct):
 
 
 class _Complaint(msgspec.Struct):
+    sub_type: str | None = msgspec.field(name="complaintSubType", default=None)
+    feedback: str | None = msgspec.field(name="complaintFeedbackType", default=None)
     recipients: list[_Recipient] = msgspec.field(name="complainedRecipients", default_factory=list)
     timestamp: _Instant | None = None
 
@@ -101,11 +108,14 @@ def ses_reports(content: str, at: datetime) -> list[Report]:
 
 
 def _complaint(complaint: _Complaint, mail: _Mail) -> list[Report]:
-    """A person complains about a mail that arrived."""
-    return [
-        *_about(AddressEvent.COMPLAINT, complaint.recipients, mail, complaint.timestamp),
-        *_receipt(mail, "delivered", complaint.timestamp, reason="complaint"),
-    ]
+    """A person complains about a mail that arrived, or has complained before, and SES did not send this one."""
+    if (complaint.feedback or "").lower() in _NO_COMPLAINTS:
+        return _receipt(mail, "delivered", complaint.timestamp)
+    if complaint.sub_type == _NOT_SENT:
+        receipt = _receipt(mail, "failed", complaint.timestamp, code=f"Complaint/{_NOT_SENT}")
+    else:
+        receipt = _receipt(mail, "delivered", complaint.timestamp, reason="complaint")
+    return [*_about(AddressEvent.COMPLAINT, complaint.recipients, mail, complaint.timestamp), *receipt]
 
 
 def _bounce(bounce: _Bounce, mail: _Mail) -> list[Report]:

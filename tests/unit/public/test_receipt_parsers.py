@@ -95,9 +95,25 @@ def a_bounce(kind: str, sub_type: str) -> dict[str, Any]:
     return {"bounce": {"bounceType": kind, "bounceSubType": sub_type, "bouncedRecipients": recipients}}
 
 
+def a_complaint(sub_type: str | None, feedback: str | None) -> str:
+    recipients = [{"emailAddress": "a@b.example"}]
+    complaint = {"complainedRecipients": recipients, "complaintSubType": sub_type, "complaintFeedbackType": feedback}
+    return an_event("Complaint", complaint=complaint)
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
+        (
+            a_complaint(None, "abuse"),
+            [("complaint", "email", "a@b.example"), ("delivered", None, "complaint", False)],
+        ),
+        (
+            a_complaint("OnAccountSuppressionList", None),
+            [("complaint", "email", "a@b.example"), ("failed", "Complaint/OnAccountSuppressionList", None, False)],
+        ),
+        (a_complaint(None, "not-spam"), [("delivered", None, None, False)]),
+        (a_complaint(None, "auth-failure"), [("delivered", None, None, False)]),
         (an_event("Delivery", delivery={"timestamp": "2026-11-28T12:00:00Z"}), [("delivered", None, None, False)]),
         (
             an_event("Bounce", **a_bounce("Permanent", "General")),
