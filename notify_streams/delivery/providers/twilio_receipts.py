@@ -18,6 +18,9 @@ from notify_streams.records.sms_keywords import Keyword, keyword_of
 
 #: "Attempt to send to unsubscribed recipient": the number has opted out with Twilio.
 OPTED_OUT: Final = "21610"
+#: "Landline or unreachable carrier": of a message from a short code it may be the carrier, which takes none from short codes; the number is
+#: good then (https://www.twilio.com/docs/api/errors/30006).
+_UNREACHABLE: Final = "30006"
 _DELIVERED: Final = frozenset(("delivered", "read"))
 _FAILED: Final = frozenset(("undelivered", "failed", "canceled"))
 _EVENTS: Final = {Keyword.STOP: AddressEvent.STOPPED, Keyword.START: AddressEvent.ALLOWED}
@@ -51,7 +54,7 @@ def _status(form: Mapping[str, str], query: Mapping[str, str]) -> list[Report]:
         if code == OPTED_OUT:
             reason = "stopped"
             reports.append(_about(AddressEvent.STOPPED, form.get("To", ""), form, by_provider=True))
-        elif outcome is ProviderOutcome.DEAD_TOKEN:
+        elif outcome is ProviderOutcome.DEAD_TOKEN and (code != _UNREACHABLE or is_phone_number(form.get("From", ""))):
             reason = "dead_token"
         if marks is not None:
             is_temporary = outcome is ProviderOutcome.RETRY

@@ -55,7 +55,15 @@ def test_marks_that_we_did_not_write_are_none(wrong: dict[str, str]) -> None:
         ({"MessageStatus": "read"}, [("delivered", None, None, False)]),
         ({"MessageStatus": "sent"}, []),
         ({"MessageStatus": "undelivered", "ErrorCode": "30003"}, [("failed", "30003", None, True)]),
-        ({"MessageStatus": "undelivered", "ErrorCode": "30006"}, [("failed", "30006", "dead_token", False)]),
+        (
+            {"MessageStatus": "undelivered", "ErrorCode": "30006", "From": "+15550000000"},
+            [("failed", "30006", "dead_token", False)],
+        ),
+        ({"MessageStatus": "undelivered", "ErrorCode": "30006", "From": "24680"}, [("failed", "30006", None, False)]),
+        (
+            {"MessageStatus": "undelivered", "ErrorCode": "30005", "From": "24680"},
+            [("failed", "30005", "dead_token", False)],
+        ),
         ({"MessageStatus": "failed", "ErrorCode": "30007"}, [("failed", "30007", None, False)]),
         ({"MessageStatus": "failed"}, [("failed", None, None, False)]),
         (
