@@ -139,7 +139,8 @@ class ProviderTokens:
 
     def token(self, now: float) -> str:
         """The token at `now` (seconds since 1970)."""
-        if self._token is None or not 0 <= now - self._issued_at < _RENEW_AFTER_S:
+        # A clock that was set back a little makes no second token: APNs would take none of its calls for 20 minutes.
+        if self._token is None or not -_RENEWABLE_AFTER_S < now - self._issued_at < _RENEW_AFTER_S:
             self._issued_at = now
             self._token = self._key.sign({"kid": self.key_id}, {"iss": self._team_id, "iat": int(now)})
         return self._token
