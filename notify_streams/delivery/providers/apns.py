@@ -39,6 +39,8 @@ _NAMESPACE: Final = UUID("6a1a5e0c-5ad5-5b0e-9c1f-3f1d3a6f0c77")
 _STATUSES: Final = {410: ProviderOutcome.DEAD_TOKEN, 413: ProviderOutcome.TOO_LARGE}
 _REASON: Final = re.compile(r"[A-Za-z]{1,64}")
 _TOKEN_REASONS: Final = frozenset({"ExpiredProviderToken", "InvalidProviderToken"})
+#: "The server received too many requests for the same device token consecutively."
+_ABOUT_DEVICE: Final = "TooManyRequests"
 #: These are about the settings, or about the `app` of one device.
 _TOPIC_REASONS: Final = frozenset({"BadTopic", "TopicDisallowed"})
 
@@ -173,4 +175,5 @@ def apns_result(response: HttpResponse | NoResponse, apns_id: str) -> ProviderRe
     reason = found if isinstance(found, str) and _REASON.fullmatch(found) else None
     if reason is None and status in _STATUSES:
         return ProviderResult(outcome=_STATUSES[status], provider=Apns.name, detail=f"HTTP {status}", code=str(status))
-    return error_result(Apns.name, response, reason, REASONS)
+    result = error_result(Apns.name, response, reason, REASONS)
+    return msgspec.structs.replace(result, one_server=True) if result.code == _ABOUT_DEVICE else result

@@ -95,7 +95,7 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     credential_refused: bool = False
     #: RETRY only: the provider takes our credential, and has no valid one of ours for the recipient's platform
     platform_refused: bool = False
-    #: RETRY only: about one server, which the recipient chose; it says nothing about the provider's others
+    #: RETRY only: about one recipient, or one server, which the recipient chose; it says nothing about the provider's others
     one_server: bool = False
     #: False (RETRY, REJECTED): nothing was sent
     begun: bool = True

@@ -17,7 +17,7 @@ from notify_streams.delivery.providers.http_responses import NO_CONNECTION
 from notify_streams.delivery.providers.mail_connection import MailConnection
 from notify_streams.delivery.providers.mime import message_id, mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
-from notify_streams.delivery.providers.smtp_errors import enhanced_code, reply_outcome
+from notify_streams.delivery.providers.smtp_errors import enhanced_code, is_about_mailbox, reply_outcome
 from notify_streams.delivery.providers.smtp_pool import SmtpPool, with_mailbox
 from notify_streams.records.addresses import mailbox
 
@@ -204,6 +204,9 @@ def smtp_result(
             begun=begun,
             unknown_code=not is_known,
             credential_refused=error.code in _ABOUT_CREDENTIAL or (is_login and error.code >= 500),
+            one_server=outcome is ProviderOutcome.RETRY
+            and isinstance(error, aiosmtplib.SMTPRecipientRefused)
+            and is_about_mailbox(error.code, enhanced),
         )
     return ProviderResult(
         outcome=ProviderOutcome.RETRY,

@@ -148,6 +148,10 @@ EXCHANGE_ONLINE: Final[Mapping[str, ProviderOutcome]] = {
 NOT_VERIFIED: Final = "NotVerified"
 _NOT_VERIFIED_TEXT: Final = "Message rejected: Email address is not verified"
 
+#: RFC 5321 §4.2.3: "mailbox unavailable (e.g., mailbox busy or temporarily blocked for policy reasons)"
+_MAILBOX_BUSY: Final = 450
+_ABOUT_SENDER: Final = frozenset({"4.1.7", "4.1.8"})
+
 _enhanced = re.compile(r"([245])\.(\d{1,3}\.\d{1,3})(?!\S)").match
 
 
@@ -172,3 +176,13 @@ def reply_outcome(code: int, enhanced: str | None) -> tuple[ProviderOutcome, boo
     detail = enhanced.removeprefix("5.")
     found = ENHANCED.get(detail) or EXCHANGE_ONLINE.get(detail)
     return found or basic or _REJECTED, basic is not None and found is not None
+
+
+def is_about_mailbox(code: int, enhanced: str | None) -> bool:
+    """Whether a temporary refusal of RCPT is about this recipient, such as greylisting or a full mailbox, and not about all.
+
+    A server may refuse our sender, or us, only at RCPT: 4.1.7, 4.1.8 and the class 4.7 are about that.
+    """
+    if enhanced is None:
+        return code == _MAILBOX_BUSY
+    return enhanced.startswith(("4.1.", "4.2.")) and enhanced not in _ABOUT_SENDER

@@ -12,6 +12,7 @@ from firebase_admin import _utils, exceptions, messaging
 from notify_streams import metrics
 from notify_streams.delivery.answer_counts import AnswerCounts
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult, fcm_errors, smtp_errors, twilio_errors
+from notify_streams.delivery.providers.apns import apns_result
 from notify_streams.delivery.providers.fcm import fcm_result
 from notify_streams.delivery.providers.http_responses import HttpResponse
 from notify_streams.delivery.providers.smtp import smtp_result
@@ -132,6 +133,39 @@ def test_the_meaning_of_a_mail_servers_reply(
 ) -> None:
     result = smtp_result(aiosmtplib.SMTPRecipientRefused(code, text, "a@b.example"), False)
     assert (result.outcome, result.code, result.unknown_code) == (outcome, shown, unknown)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "is_about_one"),
+    [
+        (450, "4.2.0 Greylisted", True),
+        (450, "4.2.1 gets mails at a rate that prevents more", True),
+        (452, "4.2.2 over quota", True),
+        (450, "4.1.1 unverified address", True),
+        (450, "mailbox busy", True),
+        (450, "4.1.8 sender's domain not found", False),
+        (450, "4.7.1 client host rejected", False),
+        (451, "4.7.1 greylisting, or a limit for all", False),
+        (451, "local error", False),
+        (452, "4.3.1 system full", False),
+        (421, "4.7.0 too many mails", False),
+        (550, "5.1.1 no such user", False),
+    ],
+)
+def test_a_mailbox_that_takes_no_mail_now_says_nothing_about_the_server(
+    code: int, text: str, is_about_one: bool
+) -> None:
+    assert smtp_result(aiosmtplib.SMTPRecipientRefused(code, text, "a@b.example"), False).one_server is is_about_one
+    assert smtp_result(aiosmtplib.SMTPDataError(code, text), False).one_server is False
+    assert smtp_result(aiosmtplib.SMTPSenderRefused(code, text, "a@b.example"), False).one_server is False
+
+
+@pytest.mark.parametrize(
+    ("reason", "is_about_one"), [("TooManyRequests", True), ("TooManyProviderTokenUpdates", False)]
+)
+def test_too_many_pushes_to_one_device_say_nothing_about_apns(reason: str, is_about_one: bool) -> None:
+    result = apns_result(HttpResponse(429, None, b'{"reason": "%b"}' % reason.encode()), "id")
+    assert (result.outcome, result.throttled, result.one_server) == (ProviderOutcome.RETRY, True, is_about_one)
 
 
 @pytest.mark.parametrize(
