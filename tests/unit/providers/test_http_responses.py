@@ -64,6 +64,21 @@ def test_fcm_responses(status: int, body: bytes, outcome: ProviderOutcome, code:
 
 
 @pytest.mark.parametrize(
+    ("text", "outcome"),
+    [
+        ("The registration token is not a valid FCM registration token", ProviderOutcome.DEAD_TOKEN),
+        ("Invalid data payload key", ProviderOutcome.REJECTED),
+        (None, ProviderOutcome.REJECTED),
+        (["The registration token is not a valid FCM registration token"], ProviderOutcome.REJECTED),
+    ],
+)
+def test_a_text_that_is_no_token_for_fcm_is_dead(text: Any, outcome: ProviderOutcome) -> None:
+    error = orjson.loads(fcm_error("INVALID_ARGUMENT"))["error"] | {"message": text}
+    result = fcm_result(HttpResponse(400, None, orjson.dumps({"error": error})))
+    assert (result.outcome, result.code) == (outcome, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize(
     ("code", "is_ours"),
     [("THIRD_PARTY_AUTH_ERROR", False), ("APNS_AUTH_ERROR", False), ("UNAUTHENTICATED", True), (None, True)],
 )
