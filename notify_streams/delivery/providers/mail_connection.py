@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import aiosmtplib
 
-from notify_streams.delivery.providers.smtp_errors import enhanced_code
+from notify_streams.delivery.providers.smtp_errors import OURS, enhanced_code
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,6 +50,8 @@ class MailConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._buffer = bytearray()
         self._replies: deque[_Reply] = deque()
+        #: Of the reply whose first lines have arrived.
+        self._ours: str | None = None
         #: Replies that are due.
         self._due = 0
         self._arrived: asyncio.Future[None] | None = None
@@ -121,13 +123,18 @@ class MailConnection(asyncio.Protocol):
             line = bytes(self._buffer[:end])
             del self._buffer[: end + 1]
             if line[3:4] == b"-":
+                # A long text may begin with what the refusal is about.
+                if line[:1] == b"5" and (found := enhanced_code(line[4:].decode("latin-1"))) in OURS:
+                    self._ours = found
                 continue
             # A reply without a command announces the end of the connection (421).
             if not line[:3].isdigit() or self._due <= len(self._replies):
                 self._transport.abort()
                 break
             code = int(line[:3])
-            self._replies.append(_Reply(code, enhanced_code(line[4:].decode("latin-1")) if code >= 400 else None))
+            enhanced = self._ours or enhanced_code(line[4:].decode("latin-1"))
+            self._replies.append(_Reply(code, enhanced if code >= 400 else None))
+            self._ours = None
         if len(self._buffer) > _LONGEST_REPLY:
             self._transport.abort()
         self._wake()

@@ -1,7 +1,7 @@
 """The codes of SMTP replies, and what each means for a delivery.
 
-A reply has a code of three digits (RFC 5321 §4.2) and may begin its text with an enhanced code, ``5.1.1`` (RFC 2034, RFC 3463). One refusal
-of SES has no enhanced code and is known by its text.
+A reply has a code of three digits (RFC 5321 §4.2) and may begin its text with an enhanced code, ``5.1.1`` (RFC 2034, RFC 3463). A few
+refusals have none of their own and are known by their text.
 """
 
 from __future__ import annotations
@@ -138,6 +138,10 @@ EXCHANGE_ONLINE: Final[Mapping[str, ProviderOutcome]] = {
     # our mailbox is throttled after too many refusals of one kind; 2.252 also: it may not send as our sender
     **dict.fromkeys((f"2.{detail}" for detail in range(251, 256)), _RETRY),
     "7.60": _RETRY,  # our account may not send as our sender
+    "7.64": _RETRY,  # relay denied: no connector knows us
+    # our address, host name or domain: banned, over a limit, or without DMARC
+    **dict.fromkeys(("7.501", "7.502", "7.503", "7.506", "7.508", "7.509", "7.511"), _RETRY),
+    **dict.fromkeys((f"7.{detail}" for detail in range(606, 650)), _RETRY),
     # our tenant, domain or IP address may not send
     **dict.fromkeys((f"7.{detail}" for detail in range(700, 751)), _RETRY),
     "7.703": _REJECTED,  # the recipient is on a block list of the tenant
@@ -152,13 +156,29 @@ _NOT_VERIFIED_TEXT: Final = "Message rejected: Email address is not verified"
 _MAILBOX_BUSY: Final = 450
 _ABOUT_SENDER: Final = frozenset({"4.1.7", "4.1.8"})
 
+#: Stands for the enhanced code where a server takes no mail of ours: our log-in, address, name or sender, not the message. Servers refuse
+#: all this at RCPT, with a code that they have for recipients as well: Postfix says "554 5.7.1 <…>: Relay access denied", "…: Client host
+#: rejected: …", "Service unavailable; Client host […] blocked using …" and "…: Sender address rejected: not owned by user …", Exim "550 relay
+#: not permitted", Exchange "550 5.7.1 Unable to relay". A mailbox has no blanks, so none looks like this.
+SENDER_REFUSED: Final = "SenderRefused"
+_sender_refused = re.compile(
+    r"\b(?:relay(?:ing)? (?:access )?(?:is )?(?:denied|prohibited|not (?:permitted|allowed))"
+    r"|(?:unable|not (?:permitted|allowed)) to relay|invalid credentials for relay"
+    r"|(?:client host|helo command|sender address) rejected|client host \[[^\]]{1,64}\] blocked)\b",
+    re.IGNORECASE,
+).search
+#: About our account, whatever the code.
+OURS: Final = frozenset({NOT_VERIFIED, SENDER_REFUSED})
+
 _enhanced = re.compile(r"([245])\.(\d{1,3}\.\d{1,3})(?!\S)").match
 
 
 def enhanced_code(text: str) -> str | None:
-    """The enhanced code with which the text of a reply begins, or `NOT_VERIFIED`; also if `text` is such a result."""
+    """The enhanced code with which the text of a reply begins, or one of `OURS`; also if `text` is such a result."""
     if text.startswith((NOT_VERIFIED, _NOT_VERIFIED_TEXT)):
         return NOT_VERIFIED
+    if text == SENDER_REFUSED or _sender_refused(text):
+        return SENDER_REFUSED
     found = _enhanced(text)
     return None if found is None else found[0]
 
@@ -169,7 +189,7 @@ def reply_outcome(code: int, enhanced: str | None) -> tuple[ProviderOutcome, boo
     Without a row the first digit counts (RFC 5321 §4.2.1).
     """
     basic = OUTCOMES.get(str(code))
-    if code < 500 or basic is _RETRY or enhanced == NOT_VERIFIED:
+    if code < 500 or basic is _RETRY or enhanced in OURS:
         return _RETRY, basic is not None
     if enhanced is None or not enhanced.startswith("5.") or enhanced == "5.0.0":
         return basic or _REJECTED, basic is not None

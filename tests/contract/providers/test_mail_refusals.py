@@ -42,6 +42,42 @@ REFUSALS = {
         *(b"RCPT", b"550 5.2.1 The user you are trying to contact is receiving mail at a rate that prevents more"),
         *(ProviderOutcome.REJECTED, "550 5.2.1"),
     ),
+    "Exchange Online, our address is banned": (
+        *(b"RCPT", b"550 5.7.606 Access denied, banned sending IP [192.0.2.1]. To request removal from this list"),
+        *(ProviderOutcome.RETRY, "550 5.7.606"),
+    ),
+    "Exchange Online, no connector knows us": (
+        *(b"RCPT", b"550 5.7.64 TenantAttribution; Relay Access Denied [X.prod.outlook.com]"),
+        *(ProviderOutcome.RETRY, "550 SenderRefused"),
+    ),
+    "Postfix, our address or log-in may not send to other hosts": (
+        *(b"RCPT", b"554 5.7.1 <person-1@example.org>: Relay access denied"),
+        *(ProviderOutcome.RETRY, "554 SenderRefused"),
+    ),
+    "Postfix, our address is on a block list": (
+        *(b"RCPT", b"554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.example.org"),
+        *(ProviderOutcome.RETRY, "554 SenderRefused"),
+    ),
+    "Postfix, our log-in may not send as our sender": (
+        *(b"RCPT", b"553 5.7.1 <b@example.org>: Sender address rejected: not owned by user b"),
+        *(ProviderOutcome.RETRY, "553 SenderRefused"),
+    ),
+    "Postfix, our recipient": (
+        *(b"RCPT", b"550 5.1.1 <client-host-rejected@example.org>: Recipient address rejected: User unknown"),
+        *(ProviderOutcome.DEAD_TOKEN, "550 5.1.1"),
+    ),
+    "Exim, the same": (b"RCPT", b"550 relay not permitted", ProviderOutcome.RETRY, "550 SenderRefused"),
+    "Google, the same": (
+        *(
+            b"RCPT",
+            b"550-5.7.1 Invalid credentials for relay [192.0.2.1]. The IP address you've\r\n550 5.7.1 x - gsmtp",
+        ),
+        *(ProviderOutcome.RETRY, "550 SenderRefused"),
+    ),
+    "a mailbox with such a name": (
+        *(b"RCPT", b"550 5.1.1 <relay-access-denied@example.org>: no such user"),
+        *(ProviderOutcome.DEAD_TOKEN, "550 5.1.1"),
+    ),
     "SES, our sender is not verified": (
         *(
             CONTENT,
