@@ -1,7 +1,7 @@
 """Suppresses addresses that a provider refuses for good at a call.
 
-Twilio's 21610 says that the number's owner opted out with Twilio: a stop of the number. A mail server's reply that the mailbox does not
-exist is a hard bounce.
+Twilio's 21610 and SNS's OptedOut say that the number's owner opted out with the provider: a stop of the number. A mail
+server's reply that the mailbox does not exist is a hard bounce.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: "Attempt to send to unsubscribed recipient", https://www.twilio.com/docs/api/errors/21610
-_TWILIO_OPTED_OUT: Final = "21610"
+#: Provider and code. "Attempt to send to unsubscribed recipient", https://www.twilio.com/docs/api/errors/21610; "the specified phone number
+#: opted out of receiving SMS messages from your AWS account", botocore, sns service model.
+_OPTED_OUT: Final = frozenset({("twilio", "21610"), ("sns", "OptedOut")})
 _MAX_WAITING: Final = 10_000
 _AT_ONCE: Final = 20
 _RETRY: Final = RetryPolicy("addresses.suppress", first_s=0.1, max_s=5.0, max_unknown_s=30.0)
@@ -53,7 +54,7 @@ class RefusedAddresses:
         """A call for `message` was refused. Nothing happens if the result says nothing about the address."""
         if not self._stops.suppresses_addresses or len(self._waiting) >= _MAX_WAITING:
             return
-        if result.code == _TWILIO_OPTED_OUT and result.provider == "twilio":
+        if (result.provider, result.code) in _OPTED_OUT:
             self._waiting.append((message, "stopped", ChoiceSource.PROVIDER_OPT_OUT))
         elif message.channel == "email" and result.outcome is ProviderOutcome.DEAD_TOKEN:
             self._waiting.append((message, "bounced", ChoiceSource.HARD_BOUNCE))

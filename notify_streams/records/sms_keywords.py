@@ -1,7 +1,8 @@
 """Words that people send to a number by SMS: stop, start, help.
 
-The English words are those of Twilio and of the carriers' handbooks (CTIA Messaging Principles, §5.1.3), and of 47 CFR
-§ 64.1200(a)(10); the German ones mean the same.
+The words are those of Twilio, of AWS (https://docs.aws.amazon.com/sns/latest/dg/sms_manage.html, French ones among them), of the carriers'
+handbooks (CTIA Messaging Principles, §5.1.3) and of 47 CFR § 64.1200(a)(10); the German ones mean the same. A provider sends nothing more to
+a number that wrote one of its own, so we must know it as well.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ class Keyword(StrEnum):
 
 _WORDS: Final = {
     **dict.fromkeys(
-        ("stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "stopp", "abmelden"),
+        (
+            *("stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "remove"),
+            *("arret", "arrêt", "td", "stopp", "abmelden"),
+        ),
         Keyword.STOP,
     ),
     **dict.fromkeys(("start", "yes", "unstop"), Keyword.START),

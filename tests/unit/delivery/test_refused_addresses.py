@@ -37,6 +37,7 @@ def refused(provider: str, outcome: ProviderOutcome, code: str) -> ProviderResul
 REJECTED, DEAD = ProviderOutcome.REJECTED, ProviderOutcome.DEAD_TOKEN
 CASES = {
     "opted out with Twilio": ("sms", PHONE, refused("twilio", REJECTED, "21610"), ("stopped", "PROVIDER_OPT_OUT")),
+    "opted out with AWS": ("sms", PHONE, refused("sns", REJECTED, "OptedOut"), ("stopped", "PROVIDER_OPT_OUT")),
     "no such mailbox": ("email", MAIL, refused("smtp", DEAD, "550 5.1.1"), ("bounced", "HARD_BOUNCE")),
     "no mobile number": ("sms", PHONE, refused("twilio", DEAD, "21614"), None),
     "refused by policy": ("email", MAIL, refused("smtp", REJECTED, "550 5.7.1"), None),

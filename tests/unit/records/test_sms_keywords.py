@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from notify_streams.records.sms_keywords import Keyword, keyword_of
 
-STOP = ["STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPT OUT", "STOPP", "ABMELDEN"]
+STOP = [
+    *("STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT", "REVOKE", "OPT OUT"),
+    *("OPT-OUT", "REMOVE", "ARRET", "ARRÊT", "TD", "STOPP", "ABMELDEN"),
+]
 MEANT = {
     **dict.fromkeys(STOP, Keyword.STOP),
     **dict.fromkeys(["START", "YES", "UNSTOP"], Keyword.START),
