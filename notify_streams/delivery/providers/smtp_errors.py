@@ -137,7 +137,11 @@ ENHANCED: Final[Mapping[str, ProviderOutcome]] = {
 EXCHANGE_ONLINE: Final[Mapping[str, ProviderOutcome]] = {
     # our mailbox is throttled after too many refusals of one kind; 2.252 also: it may not send as our sender
     **dict.fromkeys((f"2.{detail}" for detail in range(251, 256)), _RETRY),
+    "1.90": _RETRY,  # the daily limit of our account
+    # the mailbox takes no more mails, of us or of all, within the hour
+    **dict.fromkeys(("2.121", "2.122"), _RETRY),
     "7.60": _RETRY,  # our account may not send as our sender
+    **dict.fromkeys(("7.232", "7.233"), _RETRY),  # the daily limits of our tenant
     "7.64": _RETRY,  # relay denied: no connector knows us
     # our address, host name or domain: banned, over a limit, or without DMARC
     **dict.fromkeys(("7.501", "7.502", "7.503", "7.506", "7.508", "7.509", "7.511"), _RETRY),

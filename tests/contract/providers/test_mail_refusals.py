@@ -42,6 +42,18 @@ REFUSALS = {
         *(b"RCPT", b"550 5.2.1 The user you are trying to contact is receiving mail at a rate that prevents more"),
         *(ProviderOutcome.REJECTED, "550 5.2.1"),
     ),
+    "Exchange Online, our tenant has reached its limit": (
+        *(CONTENT, b"550 5.7.233 Your message can't be sent because your tenant exceeded its daily limit"),
+        *(ProviderOutcome.RETRY, "550 5.7.233"),
+    ),
+    "Exchange Online, our account has reached its limit": (
+        *(CONTENT, b"550 5.1.90 Your message can't be sent because you've reached your daily limit"),
+        *(ProviderOutcome.RETRY, "550 5.1.90"),
+    ),
+    "Exchange Online, the mailbox has reached its limit": (
+        *(b"RCPT", b"550 5.2.121 RESOLVER.MsgRateLimit; recipient's per hour message receive limit exceeded"),
+        *(ProviderOutcome.RETRY, "550 5.2.121"),
+    ),
     "Exchange Online, our address is banned": (
         *(b"RCPT", b"550 5.7.606 Access denied, banned sending IP [192.0.2.1]. To request removal from this list"),
         *(ProviderOutcome.RETRY, "550 5.7.606"),
