@@ -21,6 +21,9 @@ SETTINGS_HEADER: Final = "X-Twilio-Webhooks-Signature-Settings"
 _DIGESTS: Final = {"HMAC_SHA1": "sha1", "HMAC_SHA256": "sha256"}
 #: The fields that `twilio_receipts` reads.
 _READ: Final = ("MessageSid", "MessageStatus", "SmsStatus", "ErrorCode", "To", "From", "Body", "OptOutType")
+#: Those that it reads of a form with `MessageStatus`. Other names may be in its texts: Twilio adds fields, such as the title of an error
+#: ("OTP Message Body Filtered").
+_READ_OF_STATUS: Final = ("MessageSid", "MessageStatus", "ErrorCode", "To", "From")
 _NAME: Final = re.compile(r"[A-Za-z0-9_]+")
 _PORTS: Final = {"https": 443, "http": 80}
 
@@ -65,7 +68,8 @@ def _is_ambiguous(form: Sequence[tuple[str, str]]) -> bool:
     if len(fields) < len(form) or not all(map(_NAME.fullmatch, fields)):
         return True
     text = "".join(name + value for name, value in fields.items() if name != "Body")
-    return any(name not in fields and name in text for name in _READ)
+    read = _READ_OF_STATUS if "MessageStatus" in fields else _READ
+    return any(name not in fields and name in text for name in read)
 
 
 def _algorithm(settings: str | None) -> str:

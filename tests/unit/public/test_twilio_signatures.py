@@ -71,6 +71,48 @@ def test_another_form_with_the_same_signature_is_refused(form: dict[str, str]) -
     assert not check(PATH, urlencode(form).encode(), signature)
 
 
+def test_a_status_may_have_the_name_of_a_field_of_messages_in_its_texts() -> None:
+    form = {
+        "MessageSid": "SM1",
+        "MessageStatus": "undelivered",
+        "To": "+15550100201",
+        "From": "+15550100200",
+        "ErrorCode": "30038",
+        "ErrorMessage": "OTP Message Body Filtered",
+    }
+    signature = RequestValidator(TOKENS[0]).compute_signature(URLS[0] + PATH, form)
+    assert check(PATH, urlencode(form).encode(), signature)
+
+
+@pytest.mark.parametrize(
+    "text", ["xErrorCode21610", "xMessageStatusfailedN", "MessageStatusfailedZ", "xErrorCode21610F"]
+)
+def test_no_text_of_a_person_makes_a_message_a_status(text: str) -> None:
+    """Every way to cut what Twilio signed into fields of such names."""
+    known = ("Body", "ErrorCode", "From", "MessageSid", "MessageStatus", "N", "SmsStatus", "To", "Z")
+    form = {"Body": text, "From": "+15550100201", "MessageSid": "SM1", "SmsStatus": "received", "To": "+15550100200"}
+    signed = "".join(name + value for name, value in form.items())
+    signature = RequestValidator(TOKENS[0]).compute_signature(URLS[0] + PATH, form)
+    assert check(PATH, urlencode(form).encode(), signature)
+
+    def cuts(rest: str, after: str) -> list[dict[str, str]]:
+        """The forms that `rest` could be, with names behind `after`."""
+        found: list[dict[str, str]] = [] if rest else [{}]
+        for name in known:
+            if name > after and rest.startswith(name):
+                value = rest.removeprefix(name)
+                found += [
+                    {name: value[:end]} | more for end in range(len(value) + 1) for more in cuts(value[end:], name)
+                ]
+        return found
+
+    forms = cuts(signed, "")
+    assert form in forms and len(forms) > 5
+    for one in forms:
+        if "MessageStatus" in one:
+            assert not check(PATH, urlencode(one).encode(), signature), one
+
+
 def test_a_field_that_is_there_twice_is_refused() -> None:
     class Twice(dict[str, str]):
         def getall(self, name: str) -> list[str]:
