@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: The characters of RFC 6750; long enough not to be guessed.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
-#: A name or an address, without brackets.
 #: What Kafka takes as `group.instance.id`.
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 #: Space for the key and headers that are added when a trigger is forwarded or repartitioned.

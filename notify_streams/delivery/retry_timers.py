@@ -8,12 +8,11 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from notify_streams import metrics, tasks
 from notify_streams.delivery import call_outcomes
 from notify_streams.delivery.partition import Delivery
 from notify_streams.failpoints import failpoint
+from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.retry import STORE
 
@@ -149,7 +148,7 @@ class RetryTimers:
         for timer in timers:
             try:
                 found[timer.key] = read_channel_message(timer.record)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            except DECODE_ERRORS as error:
                 self._unreadable.add(timer.key)
                 log.error(
                     "the message of a timer cannot be read, its attempt waits for another worker",
