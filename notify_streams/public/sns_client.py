@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import aiohttp
 from yarl import URL
 
+from notify_streams.delivery.providers.http.authorities import Authorities
 from notify_streams.errors import RetryLater
 from notify_streams.public.sns_signature import signing_key
 from notify_streams.response_body import read_response
@@ -31,10 +31,10 @@ _FRESH_S: Final = 24 * 3600.0
 
 
 class SnsClient:
-    """Fetches each certificate once. The connection is checked against the authorities of `ca_file`; None: those of the system."""
+    """Fetches each certificate once. Connections are checked against the authorities of `ca_file`; None: those of the system."""
 
     def __init__(self, ca_file: str | None) -> None:
-        self._ca_file = ca_file
+        self._authorities = Authorities(ca_file)
         self._session: aiohttp.ClientSession | None = None
         #: URL → key, and until when it stands (monotonic). URLs without one are apart, so that they push no key out.
         self._keys: dict[str, tuple[RSAPublicKey, float]] = {}
@@ -68,12 +68,13 @@ class SnsClient:
             RetryLater: no answer, or a status of 500 and above.
         """
         if self._session is None:
-            context = ssl.create_default_context(cafile=self._ca_file)
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), connector=aiohttp.TCPConnector(ssl=context, limit=4)
+                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), connector=aiohttp.TCPConnector(limit=4)
             )
         try:
-            async with self._session.get(URL(url, encoded=True), allow_redirects=False) as response:
+            await self._authorities.start()
+            context = self._authorities.context
+            async with self._session.get(URL(url, encoded=True), allow_redirects=False, ssl=context) as response:
                 if response.status >= 500:
                     raise RetryLater(f"SNS answers {response.status}")
                 if response.status != 200:
@@ -83,6 +84,7 @@ class SnsClient:
             raise RetryLater(f"SNS does not answer: {type(error).__name__}") from error
 
     async def close(self) -> None:
+        await self._authorities.close()
         if self._session is not None:
             await self._session.close()
 

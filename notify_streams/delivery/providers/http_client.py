@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 from typing import Final
 
 from notify_streams import tasks
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.http.authorities import Authorities
 from notify_streams.delivery.providers.http.connection_pool import ConnectionPool
 from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http.request_head import Server, request_head, server_and_target
-from notify_streams.delivery.providers.http.tls import tls_context
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
 
 #: URLs whose pool and first lines are kept
@@ -40,7 +39,8 @@ class HttpClient:
         self._lookups = lookups
         self._max_servers = max_servers
         self._public_only = public_only
-        self._context: ssl.SSLContext | None = None
+        self._authorities = Authorities(config.ca_file, config.credential_check_s)
+        self._started = False
         #: the last one was used last
         self._pools: dict[Server, ConnectionPool] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -52,13 +52,14 @@ class HttpClient:
         self._warming: asyncio.Task[None] | None = None
 
     async def start(self, url: str | None = None) -> None:
-        """Read the certificates of the authorities; then open connections to the server of `url` in the background.
+        """Read the certificates of the authorities, and follow their file; then open connections to the server of `url` in the background.
 
         Raises:
             OSError: `ca_file` cannot be read or has no certificate.
             ValueError: the URL is invalid.
         """
-        self._context = tls_context(self._config.ca_file)
+        await self._authorities.start()
+        self._started = True
         if url is not None:
             server, _ = server_and_target(url)
             self._warming = asyncio.create_task(self._pool(server).warm_up(self._config.warm_connections))
@@ -75,9 +76,10 @@ class HttpClient:
 
     async def close(self) -> None:
         """End the calls in progress with `NoResponse`, and close all connections."""
+        await self._authorities.close()
         await tasks.stop([self._warming])
         pools, self._pools = self._pools, {}
-        self._context = None
+        self._started = False
         self._urls.clear()
         self._last = None
         await asyncio.gather(*(pool.close() for pool in pools.values()), *self._closing)
@@ -106,7 +108,7 @@ class HttpClient:
         return self._urls[url]
 
     def _pool(self, server: Server) -> ConnectionPool:
-        if self._context is None:
+        if not self._started:
             raise RuntimeError("the HTTP client is not started: call start() first")
         if len(self._pools) == 1 and server in self._pools:
             return self._pools[server]
@@ -116,7 +118,7 @@ class HttpClient:
             if len(self._pools) >= self._max_servers:
                 raise _TooManyServers
             pool = ConnectionPool(
-                server, self._config, self._context, public_only=self._public_only, lookups=self._lookups
+                server, self._config, self._authorities, public_only=self._public_only, lookups=self._lookups
             )
         self._pools[server] = pool
         return pool

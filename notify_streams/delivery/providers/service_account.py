@@ -25,7 +25,7 @@ from google.oauth2.service_account import Credentials
 from notify_streams import addresses, tasks
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.credential_files import CredentialFiles
-from notify_streams.delivery.providers.http.tls import tls_context
+from notify_streams.delivery.providers.http.authorities import Authorities
 from notify_streams.errors import RetryLater
 from notify_streams.followed_files import BadCredential
 from notify_streams.retry import RetryPolicy
@@ -87,7 +87,7 @@ class ServiceAccountToken:
             BadCredential: it cannot work.
         """
         self._account = account_of(config)
-        self._ca_file = config.ca_file
+        self._authorities = Authorities(config.ca_file, config.credential_check_s)
         self._check_s = config.credential_check_s
         self._timeout_s = config.timeout_s
         #: the request that is under way
@@ -110,12 +110,13 @@ class ServiceAccountToken:
         Raises:
             OSError: `ca_file` cannot be read or has no certificate.
         """
-        context = tls_context(self._ca_file)
-        self._task = asyncio.create_task(self._keep_valid(context))
+        await self._authorities.start()
+        self._task = asyncio.create_task(self._keep_valid())
         await self._files.start()
 
     async def close(self) -> None:
         await self._files.close()
+        await self._authorities.close()
         await tasks.stop([self._task])
 
     async def __call__(self) -> str:
@@ -137,11 +138,11 @@ class ServiceAccountToken:
         if token is not None and time.monotonic() - token.received_at >= self._check_s:
             self._renew_now.set()
 
-    async def _keep_valid(self, context: ssl.SSLContext) -> None:
+    async def _keep_valid(self) -> None:
         attempts = replace(_RETRY, sleep=self._pause).attempts()
         while True:
             try:
-                self._token = await self._request(context)
+                self._token = await self._request()
             except NoToken as error:
                 self._failure = error
                 self._renewed.set()
@@ -152,10 +153,10 @@ class ServiceAccountToken:
                 attempts.succeeded()
                 await self._pause(self._token.renew_at - time.monotonic())
 
-    async def _request(self, context: ssl.SSLContext) -> AccountToken:
+    async def _request(self) -> AccountToken:
         """A new token, or that of a request which an earlier call gave up."""
         if self._asking is None:
-            self._asking = tasks.in_thread(request_token, self._account, context)
+            self._asking = tasks.in_thread(request_token, self._account, self._authorities.context)
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await asyncio.shield(self._asking)

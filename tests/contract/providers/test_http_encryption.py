@@ -14,9 +14,11 @@ import pytest
 
 from notify_streams.delivery.providers import ProviderConfig
 from notify_streams.delivery.providers.http.connection_pool import MAX_OPENING
+from notify_streams.delivery.providers.http2.client import Http2Client
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import CONNECT_TIMEOUT, NO_CONNECTION, HttpResponse, NoResponse
 from tests.contract.providers.scripted_server import OK, Peer, respond_always, serve
+from tests.host_certificate import write_host_certificate
 
 THE_OK = HttpResponse(200, None, b"ok")
 
@@ -73,6 +75,47 @@ async def test_nothing_is_sent_under_another_certificate(
         assert await client.post(url, {}, b"") == NoResponse("SSLCertVerificationError", begun=False)
         await client.warm_up(url, 2)
         assert server.requests == []
+
+
+@pytest.mark.parametrize("client", ["http", "http2"])
+async def test_new_authorities_are_taken_and_former_ones_are_not(
+    host_certificate: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, client: str
+) -> None:
+    """Without a restart: a firewall's authority is replaced every year."""
+    ca_file = write_host_certificate(tmp_path)
+    config = ProviderConfig(ca_file=str(ca_file), credential_check_s=0.05, idle_s=0.05, start_within_s=10.0)
+
+    def read() -> list[bytes]:
+        return [ca_file.read_bytes(), host_certificate.read_bytes()]
+
+    def replace(content: bytes) -> None:
+        (tmp_path / "new").write_bytes(content)
+        (tmp_path / "new").rename(ca_file)
+
+    async with serve(respond_always, host_certificate) as server:
+        url = f"https://127.0.0.1:{server.port}"
+        calls: Any = HttpClient(config) if client == "http" else Http2Client(url, config)
+        await calls.start()
+
+        async def refused() -> bool:
+            found = await (calls.post(f"{url}/", {}, b"") if client == "http" else calls.post("/", {}, {}, b""))
+            return bool(found == NoResponse("SSLCertVerificationError", begun=False))
+
+        try:
+            former, other = read()
+            assert await refused()
+            replace(other)
+            while await refused():
+                await asyncio.sleep(0.05)
+            replace(b"no certificate")
+            while not any("providers.ca_file" in str(one.__dict__.get("error")) for one in caplog.records):
+                await asyncio.sleep(0.05)
+            assert not await refused(), "the former ones are kept"
+            replace(former)
+            while not await refused():
+                await asyncio.sleep(0.1)
+        finally:
+            await calls.close()
 
 
 async def test_nothing_is_sent_to_a_server_without_tls(host_certificate: Path) -> None:

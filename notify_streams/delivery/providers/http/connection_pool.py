@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from itertools import islice, takewhile
 from typing import Final, cast
 
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.http.authorities import Authorities
 from notify_streams.delivery.providers.http.connection import Connection
 from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http.opening import Opener
@@ -49,14 +49,14 @@ class ConnectionPool:
         self,
         server: Server,
         config: ProviderConfig,
-        context: ssl.SSLContext,
+        authorities: Authorities,
         *,
         public_only: bool = False,
         lookups: NameLookups | None = None,
     ) -> None:
         self._config = config
         self._loop = asyncio.get_running_loop()
-        self._opener = Opener(server, context, public_only=public_only, lookups=lookups)
+        self._opener = Opener(server, authorities, public_only=public_only, lookups=lookups)
         self._opening: set[asyncio.Task[bool]] = set()
         #: open connections, each with its call; None: idle
         self._connections: dict[Connection, _Call | None] = {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 
+from notify_streams.delivery.providers.http.authorities import Authorities
 from notify_streams.delivery.providers.http.connection import Connection, Owner
 from notify_streams.delivery.providers.http.dialing import Dialer
 from notify_streams.delivery.providers.http.name_lookups import NameLookups
@@ -16,10 +16,10 @@ class Opener:
     """Connects, and makes the TLS handshake."""
 
     def __init__(
-        self, server: Server, context: ssl.SSLContext, *, public_only: bool, lookups: NameLookups | None
+        self, server: Server, authorities: Authorities, *, public_only: bool, lookups: NameLookups | None
     ) -> None:
         self._server = server
-        self._context = context if server.tls else None
+        self._authorities = authorities if server.tls else None
         self._dialer = Dialer(server, public_only=public_only, lookups=lookups)
 
     async def open(self, owner: Owner) -> Connection:
@@ -31,7 +31,7 @@ class Opener:
         sock = await self._dialer.connect()
         connection = None
         try:
-            tls = Tls(self._context, self._server.host) if self._context is not None else None
+            tls = None if self._authorities is None else Tls(self._authorities.context, self._server.host)
             connection = Connection(sock, tls, owner)
             await asyncio.get_running_loop().create_connection(lambda: connection, sock=sock)
             await connection.established()

@@ -10,12 +10,12 @@ import ssl
 from contextlib import suppress
 from typing import Final
 
-_HTTP: Final = "http/1.1"
+HTTP: Final = "http/1.1"
 #: the largest record
 _RECORD: Final = 16 * 1024
 
 
-def tls_context(ca_file: str | None, protocol: str = _HTTP) -> ssl.SSLContext:
+def tls_context(ca_file: str | None, protocol: str = HTTP) -> ssl.SSLContext:
     """Requires a certificate for the host, signed by an authority of `ca_file` (PEM), or of the system if that is None.
 
     `protocol` is what the server is asked to speak (ALPN).
@@ -59,7 +59,7 @@ class Tls:
         with suppress(ssl.SSLWantReadError):
             self._session.do_handshake()
             self.established = True
-        if self.established and self._session.selected_alpn_protocol() not in (None, _HTTP):
+        if self.established and self._session.selected_alpn_protocol() not in (None, HTTP):
             raise ssl.SSLError("the server chose a protocol that was not offered")
 
     def decrypt(self, data: memoryview) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Mapping
 from typing import Final
@@ -13,9 +12,9 @@ from hpack import HeaderTuple, NeverIndexedHeaderTuple
 
 from notify_streams import tasks
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.http.authorities import Authorities
 from notify_streams.delivery.providers.http.dialing import Dialer
 from notify_streams.delivery.providers.http.request_head import server_and_target
-from notify_streams.delivery.providers.http.tls import tls_context
 from notify_streams.delivery.providers.http2.connection import PROTOCOL, Call, Connection
 from notify_streams.delivery.providers.http_responses import CONNECT_TIMEOUT, NO_CONNECTION, HttpResponse, NoResponse
 
@@ -52,7 +51,8 @@ class Http2Client:
         self._authority = urlsplit(url).netloc
         self._config = config
         self._dialer = Dialer(self._server)
-        self._context: ssl.SSLContext | None = None
+        tls = self._server.tls
+        self._authorities = Authorities(config.ca_file, config.credential_check_s, PROTOCOL) if tls else None
         self._connections: list[Connection] = []
         self._waiting: dict[_Pending, None] = {}
         #: begun and without a result
@@ -65,18 +65,21 @@ class Http2Client:
         self._era = 0
 
     async def start(self) -> None:
-        """Read the certificates of the authorities; then open a connection in the background.
+        """Read the certificates of the authorities, and follow their file; then open a connection in the background.
 
         Raises:
             OSError: `ca_file` cannot be read or has no certificate.
         """
-        self._context = tls_context(self._config.ca_file, PROTOCOL) if self._server.tls else None
+        if self._authorities is not None:
+            await self._authorities.start()
         self._started = True
         self._open()
 
     async def close(self) -> None:
         """End the calls in progress with `NoResponse`, and close all connections."""
         self._started = False
+        if self._authorities is not None:
+            await self._authorities.close()
         self._dialer.close()
         await tasks.stop([self._opening])
         for call in tuple(self._waiting):
@@ -200,9 +203,10 @@ class Http2Client:
         sock = await self._dialer.connect()
         connection = Connection(self, tls=self._server.tls, idle_s=self._config.idle_s)
         host = self._server.host if self._server.tls else None
+        tls = None if self._authorities is None else self._authorities.context
         try:
             await asyncio.get_running_loop().create_connection(
-                lambda: connection, sock=sock, ssl=self._context, server_hostname=host
+                lambda: connection, sock=sock, ssl=tls, server_hostname=host
             )
             await connection.ready()
             if connection.closed or connection.draining:
