@@ -40,7 +40,7 @@ class SeenViews:
     """They show contacts and texts, so only clients on this machine get them."""
 
     def __init__(self, kept: KeptMessages, links: Links, *, any_client: bool = False) -> None:
-        """`any_client`: whatever its address. In a container each client has that of the container's gateway."""
+        """`any_client`: whatever its address. In a container all clients have that of its gateway."""
         self._kept = kept
         self._links = links
         self._any_client = any_client
@@ -85,7 +85,7 @@ class SeenViews:
         return _response(mail.html, "text/html", _MAIL_POLICY)
 
     def _check_local(self, request: web.Request) -> None:
-        """Refuse another machine, and a page of another site whose name leads to this machine (DNS rebinding)."""
+        """Refuse another machine, and a page of another site whose name leads here (DNS rebinding)."""
         remote = request.remote or ""
         is_local = self._any_client or is_loopback(f"http://[{remote}]" if ":" in remote else f"http://{remote}")
         if not (is_local and is_loopback(f"http://{request.host}")):
