@@ -19,6 +19,7 @@ from notify_streams import tasks
 from notify_streams.addresses import without_credentials
 from notify_streams.errors import Refused
 from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
+from notify_streams.stores.mongo_waits import mend_waits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -61,6 +62,7 @@ def mongo_client(
     uri: str, security: MongoSecurity, app_name: str, timeout_s: float, **options: Any
 ) -> AsyncMongoClient[Document]:
     """A client for one shard; `options` of the driver replace these."""
+    mend_waits()
     timeout_ms = int(timeout_s * 1000)
     defaults: dict[str, Any] = {
         "appname": app_name,
