@@ -1,5 +1,6 @@
 """`compose.yaml`: services, images, ports, settings. No daemon reads it here."""
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from devtools import subprocesses
 from devtools.stack.nginx import TEMPLATE
 from devtools.stack.paths import PROJECT
 from notify_streams.app import web_port
@@ -55,6 +57,12 @@ def test_the_workers_wait_for_every_service_that_they_use() -> None:
 def test_kafka_keeps_its_records_in_the_volume() -> None:
     (volume,) = SERVICES["kafka"]["volumes"]
     assert volume == f"kafka:{SERVICES['kafka']['environment']['KAFKA_LOG_DIRS']}"
+
+
+def test_the_workers_have_the_time_that_run_gives_them() -> None:
+    """Docker kills the whole container after it, with what is in flight."""
+    given_s = inspect.signature(subprocesses.stop).parameters["grace_s"].default
+    assert int(SERVICES["workers"]["stop_grace_period"].removesuffix("s")) > given_s
 
 
 def test_redis_drops_no_lease() -> None:
