@@ -45,6 +45,8 @@ _INSTANCE: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _ADDED_BYTES: Final = 16 * 1024
 #: What MongoDB takes as the name of a database on every system.
 _DATABASE: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
+#: https://www.mongodb.com/docs/manual/core/transactions/#restricted-operations
+_NO_TRANSACTIONS: Final = frozenset({"admin", "config", "local"})
 #: A row of the locations table holds the number of one (`regions.locations`).
 _MAX_REGIONS: Final = 63
 #: For which a worker that gives partitions away waits for what is in flight (`transport.TransportSettings.drain_timeout_s`).
@@ -344,6 +346,8 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield f"remote_kafka.{region}: it is not among regions {', '.join(settings.regions)}"
     if not _DATABASE.fullmatch(settings.database):
         yield "database must have 1 to 63 characters of A-Z a-z 0-9 _ -"
+    if settings.database in _NO_TRANSACTIONS:
+        yield f"database must not be {settings.database!r}: MongoDB has no transactions there"
     points = [pop.name for pop in settings.edge]
     if len(set(points)) < len(points) or not all(map(_NAME.fullmatch, points)):
         yield "edge must be a list with distinct names of letters, digits, dots, hyphens and underscores: edge.<name> is a topic"

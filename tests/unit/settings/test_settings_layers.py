@@ -210,6 +210,7 @@ WRONG = [
     ),
     pytest.param({"remote_kafka": {"mars": "k:9092"}}, "remote_kafka.mars", id="the Kafka of no region"),
     pytest.param({"database": "a.b"}, "database must", id="a database that MongoDB refuses"),
+    pytest.param({"database": "admin"}, "no transactions there", id="a database without transactions"),
     pytest.param({"edge": [{"name": "a", "url": "http://a", "kind": "akamai"}]}, "edge.a.kind", id="an unknown edge"),
     pytest.param({"web_port_base": 70_000}, "web_port_base", id="a port that there is not"),
     pytest.param({"web_port_base": 65_530}, "web_port_base must be at most", id="no port for the last role"),
