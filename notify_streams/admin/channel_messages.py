@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.delivery.message_reader import read_message
 from notify_streams.field_errors import DECODE_ERRORS
-from notify_streams.records.channel_message import read_channel_message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ async def messages_among(topics: TopicReader, wanted: Mapping[str, MessagePlace]
 
 def _message(identity: str, value: bytes | None) -> ChannelMessage | None:
     try:
-        message = read_channel_message(value or b"")
+        message = read_message(value)
     except DECODE_ERRORS:
         return None
     return message if message.delivery_id == identity else None

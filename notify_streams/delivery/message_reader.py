@@ -11,7 +11,7 @@ from notify_streams import metrics
 from notify_streams.delivery.attempts import delivery_key, has_key
 from notify_streams.delivery.partition import Delivery
 from notify_streams.field_errors import DECODE_ERRORS
-from notify_streams.records.channel_message import ChannelMessage, read_channel_message
+from notify_streams.records.channel_message import read_channel_message
 from notify_streams.retry import STORE
 from notify_streams.tracing.trace_context import trace_fields
 
@@ -22,11 +22,24 @@ if TYPE_CHECKING:
     from notify_streams.delivery.delivery_spans import DeliverySpans
     from notify_streams.delivery.partition import Entry, Partition
     from notify_streams.records.batch import SourceRecord
+    from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.roles import Channel
 
 log = logging.getLogger(__name__)
 
 _LOOK_UP: Final = STORE.named("delivery.look_up")
+
+
+def read_message(value: bytes | None) -> ChannelMessage:
+    """The message of a record on a channel topic.
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: it is none, or one that no delivery can have.
+    """
+    message = read_channel_message(value or b"")
+    if not has_key(message.decided_at.timestamp()):
+        raise msgspec.ValidationError("`decided_at` is not between 1970 and 2106")
+    return message
 
 
 class MessageReader:
@@ -103,9 +116,7 @@ class MessageReader:
 
     def _message(self, record: SourceRecord) -> ChannelMessage | None:
         try:
-            message = read_channel_message(record.value or b"")
-            if not has_key(message.decided_at.timestamp()):
-                raise msgspec.ValidationError("`decided_at` is not between 1970 and 2106")
+            message = read_message(record.value)
         except DECODE_ERRORS as error:
             metrics.REJECTED_RECORDS.labels(self._role, "invalid").inc()
             log.error(

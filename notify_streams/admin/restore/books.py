@@ -16,12 +16,12 @@ from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key, key_of
 from notify_streams.delivery.delivery_ledger import read_restored
 from notify_streams.delivery.event_outbox import EventOutbox
+from notify_streams.delivery.message_reader import read_message
 from notify_streams.erasure.history import pages
 from notify_streams.failpoints import failpoint
 from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.outbox.fence import forget_fence
 from notify_streams.outbox.relay import Relay
-from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.ids import delivery_id, ledger_id, new_flush_id
 from notify_streams.records.notification_event import delivery_event
 from notify_streams.records.outcomes import DeliveryState, Reason
@@ -170,7 +170,7 @@ class Books:
         found: dict[tuple[str, int], set[bytes]] = {}
         async for place, record in topics.read(CHANNEL_ROLES, starts=starts):
             try:
-                message = read_channel_message(record.value or b"")
+                message = read_message(record.value)
             except DECODE_ERRORS:
                 continue
             one = restored.get((place.topic, place.partition))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import TopicPartition
 
@@ -24,7 +25,7 @@ from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.maintenance import MaintenanceLog, wait_for_maintenance
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, SEALED_SUMS, TIMERS
 from notify_streams.topics import USER_SIGNUPS, trigger_topics
-from tests.builders import an_outcome
+from tests.builders import ARecord, a_message, an_outcome
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, ROLE, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
@@ -32,8 +33,12 @@ from tests.waiting import until
 TIMEOUT_S = 5.0
 
 
+#: Records on a channel topic that no router wrote.
+FOREIGN = [b"", msgspec.json.encode(a_message(decided_at=datetime(1969, 1, 1, tzinfo=UTC)))]
+
+
 class Topics:
-    """What is in Kafka: nothing but these extents."""
+    """What is in Kafka: nothing but these extents, and what is `FOREIGN`."""
 
     def __init__(self, extents: Mapping[tuple[str, int], Extent]) -> None:
         self._extents = dict(extents)
@@ -42,8 +47,8 @@ class Topics:
         return {place: one for place, one in self._extents.items() if place[0] in {*topics}}
 
     async def read(self, topics: Iterable[str], starts: Any = None) -> AsyncIterator[tuple[TopicPartition, Any]]:
-        for _ in ():
-            yield TopicPartition("", 0), None
+        for offset, value in enumerate(FOREIGN):
+            yield TopicPartition("push", EVEN), ARecord(value, offset=offset)
 
 
 class Unknown:

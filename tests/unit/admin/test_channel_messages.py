@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -10,6 +11,9 @@ import msgspec
 from notify_streams.admin.channel_messages import messages_among
 from notify_streams.delivery.failed_receipts import MessagePlace
 from tests.builders import ARecord, a_message
+
+#: No delivery has a key for them.
+IMPOSSIBLE = [datetime(year, 1, 1, tzinfo=UTC) for year in (1, 1969, 2107, 9999)]
 
 
 class Topics:
@@ -39,6 +43,7 @@ async def test_records_that_are_not_the_message_of_their_id_are_left_out() -> No
         a_record(None, b""),
         ARecord(b""),
         a_record(name, msgspec.json.encode(other)),
+        *(a_record(name, msgspec.json.encode(msgspec.structs.replace(wanted, decided_at=at))) for at in IMPOSSIBLE),
         a_record(name, msgspec.json.encode(wanted)),
     )
     places = {name: MessagePlace("push", (3,), wanted.decided_at)}
