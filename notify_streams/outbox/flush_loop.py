@@ -3,6 +3,9 @@
 One flush is in progress at a time; the next one takes everything that was queued meanwhile. A transaction costs about the same for one
 trigger as for a thousand, so load makes flushes larger, not slower. Order within a source partition is kept. After a crash the relay
 publishes what was committed; everything else is read again.
+
+A partition that takes nothing holds up no other: while the rows of a flush wait for it, the next flushes go on, and only the source
+partitions of that flush wait.
 """
 
 from __future__ import annotations
@@ -10,12 +13,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from notify_streams import metrics
+from notify_streams import metrics, tasks
 from notify_streams.errors import NotifyError, PermanentFailure, StoreUnavailable, UnknownFailure
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.decided_batch import RecordOutcome
@@ -23,8 +26,8 @@ from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.fence_handling import FenceHandler
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.flush_queue import FlushQueue
-from notify_streams.outbox.pending_deletes import PendingDeletes
-from notify_streams.outbox.publisher import publish_in_time, rows_by_partition
+from notify_streams.outbox.pending_deletes import PendingDeletes, rows_filter
+from notify_streams.outbox.row_publisher import RowPublisher
 from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenced
 from notify_streams.records.ids import ledger_id, new_flush_id
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
@@ -35,11 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from notify_streams.outbox.decided_batch import DecidedBatch
-    from notify_streams.outbox.flush_plan import DeadLetterFor, Flush
+    from notify_streams.outbox.flush_plan import DeadLetterFor, Flush, OutboxRow
     from notify_streams.outbox.flush_spans import FlushSpans
     from notify_streams.outbox.ledger import Ledger, Source
     from notify_streams.outbox.transaction import FlushStore
     from notify_streams.records.batch import Producer
+    from notify_streams.retry import Attempts
     from notify_streams.settings import OutboxSettings
     from notify_streams.stores.sealed_sums import OpenPeriods
 
@@ -51,7 +55,8 @@ _CHECK_RETRY: Final = RetryPolicy("outbox.check", first_s=0.05, max_s=2.0, max_u
 #: For a flush that is refused although no single record is.
 _REFUSED_RETRY: Final = RetryPolicy("outbox.refused", first_s=1.0, max_s=30.0)
 _QUERY_RETRY: Final = RetryPolicy("outbox.query", first_s=0.05, max_s=2.0)
-_PUBLISH_RETRY: Final = RetryPolicy("outbox.publish", first_s=0.05, max_s=2.0)
+#: So long the next flush waits for the publication of one: what is gathered meanwhile makes it cheaper.
+_PUBLISH_WAIT_S: Final = 0.5
 _PAUSE_S: Final = 0.05
 #: After this many failures a flush of several batches is divided.
 _MAX_WHOLE_FAILURES: Final = 2
@@ -61,6 +66,22 @@ _AFTER_ERROR_S: Final = 1.0
 
 class _FlushTooLarge(NotifyError):
     """The transaction did not commit in time; half of it may."""
+
+
+@dataclass(slots=True, eq=False)
+class _Publication:
+    """Of a committed flush."""
+
+    flush: Flush
+    batches: Sequence[DecidedBatch]
+    began_ns: int
+    committed_ns: int
+    #: Bucket → task that publishes its rows, then acknowledges its batches.
+    tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    published: list[OutboxRow] = field(default_factory=list)
+
+    def size_bytes(self) -> int:
+        return sum(len(row.document["records"]) for row in self.flush.rows)
 
 
 class FlushLoop:
@@ -88,7 +109,7 @@ class FlushLoop:
         self._role = role
         self._shard = shard
         self._store = store
-        self._producer = producer
+        self._publisher = RowPublisher(producer, limits.publish_timeout_s)
         self._limits = limits
         self._on_conflict = on_conflict
         self._on_bad_record = on_bad_record
@@ -100,7 +121,10 @@ class FlushLoop:
         self._fence_handler = FenceHandler(ledger, relay_bucket, self._queue)
         self._dedup_cache = DedupCache()
         self._pending_deletes = PendingDeletes()
-        self._current: str | None = None
+        #: Flushes that are being committed or published.
+        self._current: set[str] = set()
+        #: Those whose publication takes long, by id.
+        self._late: dict[str, _Publication] = {}
 
     def recently_deleted_ids(self) -> frozenset[str]:
         """Flushes whose rows this worker published and deleted within the last minute: a moved bucket may bring a copy of them."""
@@ -108,38 +132,43 @@ class FlushLoop:
 
     def flush_ids(self) -> frozenset[str]:
         """Flushes whose rows this worker is publishing, or has published and not yet deleted: not to be relayed."""
-        current = () if self._current is None else (self._current,)
-        return frozenset((*self._pending_deletes, *current))
+        return frozenset((*self._pending_deletes, *self._current))
 
     async def submit(self, batch: DecidedBatch) -> None:
-        """Queue a decided batch. Waits while the queue is full, which slows the reading down."""
+        """Queue a decided batch. Waits while the queue is full, or rows of its source partition wait for Kafka: this slows the reading down."""
+        while batch.ack_handle.current() and (late := self._publishing(batch.partition)):
+            await asyncio.wait(late)
         await self._queue.put(batch)
 
     async def discard(self, sources: Collection[Source] | None) -> None:
         """Drop the queued batches of these partitions, or of all (None): their owner reads them again."""
-        if sources is None and self._periods is not None:
-            self._periods.forget()
+        if sources is None:
+            if self._periods is not None:
+                self._periods.forget()
+            await self._give_up_late()
         await self._queue.discard(sources)
 
     async def run(self) -> None:
         """Flush until cancelled. A cancellation at any point loses nothing."""
-        while True:
-            batches: list[DecidedBatch] = []
-            try:
-                if await self._is_due():
-                    batches = await self._queue.next_flush()
-                    await self._flush(batches)
-            except Exception:
-                # Unknown error: it is not known how far the flush came, but the ledger knows. Read the batches again.
-                log.exception(
-                    "flush failed, batches are read again", extra={"action": "flush.fail", "shard": self._shard}
-                )
-                metrics.FLUSH_RETRIES.labels("error").inc()
-                self._current = None
-                await asyncio.sleep(_AFTER_ERROR_S)
-                for batch in batches:
-                    await self.discard([batch.source])
-                    batch.ack_handle.refuse(batch.start)
+        async with asyncio.TaskGroup() as publishing:
+            while True:
+                batches: list[DecidedBatch] = []
+                try:
+                    if await self._is_due():
+                        batches = await self._queue.next_flush()
+                        await self._flush(batches, publishing)
+                except Exception:
+                    self._current.intersection_update(self._late)
+                    await self._read_again(batches)
+
+    async def _read_again(self, batches: Sequence[DecidedBatch]) -> None:
+        """After an unknown error: it is not known how far their flush came, but the ledger knows."""
+        log.exception("flush failed, batches are read again", extra={"action": "flush.fail", "shard": self._shard})
+        metrics.FLUSH_RETRIES.labels("error").inc()
+        await asyncio.sleep(_AFTER_ERROR_S)
+        for batch in batches:
+            await self.discard([batch.source])
+            batch.ack_handle.refuse(batch.start)
 
     async def close(self) -> None:
         """Call after `run` has ended: delete published rows, so that they are not relayed. Tries once."""
@@ -149,7 +178,7 @@ class FlushLoop:
     async def _is_due(self) -> bool:
         """Wait for a flush. If none is due within 0.2 s, delete published rows without one; seal sums when their period is over."""
         due_s = None if self._periods is None else self._periods.due_s()
-        if await self._queue.wait(within_s=_IDLE_S if self._pending_deletes else due_s):
+        if await self._queue.wait(within_s=_IDLE_S if self._pending_deletes or self._late else due_s):
             return True
         if self._pending_deletes:
             await self._delete_published()
@@ -158,14 +187,15 @@ class FlushLoop:
         return False
 
     async def _delete_published(self) -> None:
+        published = dict(self._pending_deletes)
         try:
-            await self._store.delete_rows(list(self._pending_deletes.values()))
+            await self._store.delete_rows(list(published.values()))
         except StoreUnavailable as error:
             log.warning("published rows not deleted yet", extra={"action": "outbox_rows.delete", "error": error})
         else:
-            self._pending_deletes.mark_deleted(list(self._pending_deletes))
+            self._pending_deletes.mark_deleted(published)
 
-    async def _flush(self, batches: list[DecidedBatch]) -> None:
+    async def _flush(self, batches: list[DecidedBatch], publishing: asyncio.TaskGroup) -> None:
         await self._mark_known_duplicates(batches)
         drop_duplicates(batches, self._dedup_cache, self._on_conflict)
         while batches:
@@ -179,7 +209,7 @@ class FlushLoop:
                 # An overloaded shard may never finish a large transaction in time, but it finishes small ones.
                 metrics.FLUSH_RETRIES.labels("split").inc()
                 half = len(batches) // 2
-                await self._flush(batches[:half])
+                await self._flush(batches[:half], publishing)
                 batches = batches[half:]
             except PermanentFailure as error:
                 metrics.FLUSH_RETRIES.labels("refused").inc()
@@ -204,7 +234,7 @@ class FlushLoop:
             else:
                 self._refused.succeeded()
                 failpoint("after_commit")
-                await self._after_commit(flush, batches, began_ns)
+                await self._publish(flush, batches, began_ns, publishing)
                 return
 
     async def _open_periods(self, batches: Sequence[DecidedBatch]) -> Mapping[str, datetime]:
@@ -284,7 +314,18 @@ class FlushLoop:
         """
         attempts = self._commit_retry.attempts()
         deletes = self._pending_deletes.due()
-        self._current = flush.id
+        self._current.add(flush.id)
+        try:
+            await self._commit_until_known(flush, deletes, attempts, divisible)
+        except BaseException:
+            self._current.discard(flush.id)
+            raise
+        attempts.succeeded()
+        self._pending_deletes.mark_deleted(deletes)
+
+    async def _commit_until_known(
+        self, flush: Flush, deletes: Mapping[str, Mapping[str, Any]], attempts: Attempts, divisible: bool
+    ) -> None:
         while True:
             try:
                 if attempts.failures and await self._store.is_committed(flush):
@@ -306,44 +347,83 @@ class FlushLoop:
                 log.exception("unknown error of a flush", extra={"action": "flush.error", "shard": self._shard})
                 metrics.FLUSH_RETRIES.labels("error").inc()
                 await attempts.failed(UnknownFailure(f"flush: {type(error).__name__}"))
-        attempts.succeeded()
-        self._pending_deletes.mark_deleted(deletes)
 
     async def _known_fingerprints(self, batches: Sequence[DecidedBatch]) -> Mapping[str, int]:
         wanted = _by_bucket((batch.partition, [entry.notification for entry in batch.entries]) for batch in batches)
         return await _QUERY_RETRY.call(self._store.fingerprints, wanted)
 
-    async def _after_commit(self, flush: Flush, batches: Sequence[DecidedBatch], began_ns: int) -> None:
-        committed_ns = time.time_ns()
-        with metrics.PUBLISH.time():
-            await self._publish(flush)
-        failpoint("after_publish")
-        if self._spans is not None:
-            self._spans.add(batches, began_ns, committed_ns)
-        if flush.rows:
-            self._pending_deletes.add(flush.id, flush.rows)
-        self._current = None
-        _count(batches)
+    async def _publish(
+        self, flush: Flush, batches: Sequence[DecidedBatch], began_ns: int, publishing: asyncio.TaskGroup
+    ) -> None:
+        """Publish and acknowledge a committed flush, each bucket for itself; returns earlier if that takes long."""
         for batch in batches:
             self._dedup_cache.add(
                 {entry.notification: entry.fingerprint for entry in batch.entries if entry.notification}
             )
-        failpoint("before_acknowledge")
-        for batch in batches:
-            batch.ack_handle.ack()
-        failpoint("after_acknowledge")
+        one = _Publication(flush, batches, began_ns, time.time_ns())
+        with metrics.PUBLISH.time():
+            for bucket in {batch.partition for batch in batches}:
+                one.tasks[bucket] = publishing.create_task(self._publish_bucket(one, bucket))
+            _, late = await asyncio.wait(one.tasks.values(), timeout=_PUBLISH_WAIT_S)
+        if not late:
+            self._end(one)
+            return
+        self._late[flush.id] = one
+        for task in late:
+            task.add_done_callback(lambda _: self._end_late(one))
+        while sum(each.size_bytes() for each in self._late.values()) > self._limits.waiting_bytes:
+            await asyncio.wait(self._publishing(), return_when=asyncio.FIRST_COMPLETED)
 
-    async def _publish(self, flush: Flush) -> None:
-        attempts = _PUBLISH_RETRY.attempts()
-        rows = rows_by_partition(flush.rows)
-        while True:
+    async def _publish_bucket(self, one: _Publication, bucket: int) -> None:
+        batches = [batch for batch in one.batches if batch.partition == bucket]
+        try:
+            rows = [row for row in one.flush.rows if row.bucket == bucket]
+            await self._publisher.publish(rows)
+            failpoint("after_publish")
+            one.published += rows
+            _count(batches)
+            failpoint("before_acknowledge")
+            for batch in batches:
+                batch.ack_handle.ack()
+            failpoint("after_acknowledge")
+        except Exception:
+            await self._read_again(batches)
+
+    def _publishing(self, bucket: int | None = None) -> list[asyncio.Task[None]]:
+        """What publishes the late rows of a bucket, or all of them."""
+        return [
+            task
+            for one in self._late.values()
+            for number, task in one.tasks.items()
+            if bucket in (None, number) and not task.done()
+        ]
+
+    def _end_late(self, one: _Publication) -> None:
+        if one.flush.id in self._late and all(task.done() for task in one.tasks.values()):
+            del self._late[one.flush.id]
+            self._end(one)
+
+    def _end(self, one: _Publication) -> None:
+        self._current.discard(one.flush.id)
+        if one.published:
+            self._pending_deletes.add(one.flush.id, one.published)
+        if self._spans is not None:
+            self._spans.add(one.batches, one.began_ns, one.committed_ns)
+
+    async def _give_up_late(self) -> None:
+        """Leave rows that were not published to the relay, here or where their bucket is now."""
+        given_up, late = list(self._late.values()), self._publishing()
+        self._late.clear()
+        await tasks.stop(late)
+        self._current.difference_update(one.flush.id for one in given_up)
+        if conditions := [rows_filter(one.published) for one in given_up if one.published]:
             try:
-                await publish_in_time(self._producer, rows, self._limits.publish_timeout_s)
-                attempts.succeeded()
-                return
-            except Exception as error:  # the rows are durable, so any error may be retried
-                metrics.FLUSH_RETRIES.labels("broker").inc()
-                await attempts.failed(error)
+                await self._store.delete_rows(conditions)
+            except StoreUnavailable as error:
+                log.warning(
+                    "published rows not deleted, they are published again",
+                    extra={"action": "outbox_rows.leave", "error": error},
+                )
 
 
 def _by_bucket(pairs: Iterable[tuple[int, Iterable[str | None]]]) -> dict[int, list[str]]:

@@ -22,6 +22,12 @@ _FLUSHES: Final = 8
 _RECORDS: Final = 128
 
 
+def rows_filter(rows: Sequence[OutboxRow]) -> dict[str, Any]:
+    """What matches these rows."""
+    buckets = sorted({row.bucket for row in rows})
+    return {"bucket": {"$in": buckets}, "_id": {"$in": [row.document["_id"] for row in rows]}}
+
+
 class PendingDeletes(dict[str, dict[str, Any]]):
     """Flush id → filter of its rows, from publication to deletion."""
 
@@ -32,8 +38,7 @@ class PendingDeletes(dict[str, dict[str, Any]]):
 
     def add(self, flush_id: str, rows: Sequence[OutboxRow]) -> None:
         """Add the rows of a flush that Kafka has acknowledged."""
-        buckets = sorted({row.bucket for row in rows})
-        self[flush_id] = {"bucket": {"$in": buckets}, "_id": {"$in": [row.document["_id"] for row in rows]}}
+        self[flush_id] = rows_filter(rows)
         self._records[flush_id] = sum(len(row.records) for row in rows)
 
     def due(self) -> dict[str, dict[str, Any]]:

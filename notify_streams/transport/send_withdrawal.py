@@ -1,7 +1,7 @@
 """Withdraws the batches of one partition from an aiokafka producer.
 
-The batches of its other partitions go on. aiokafka retries an idempotent batch without a limit, and one connection answers in order: without this, only the end of the whole producer
-would make sure that nothing is written after the caller got an error.
+The batches of its other partitions go on. aiokafka retries an idempotent batch without a limit, and one connection answers in order:
+otherwise only the end of the whole producer would make sure that nothing is written after the caller got an error.
 """
 
 from __future__ import annotations
