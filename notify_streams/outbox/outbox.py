@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics, tasks
 from notify_streams.errors import RetryLater
@@ -13,6 +14,7 @@ from notify_streams.outbox.flush_spans import FlushSpans
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.transaction import FlushStore
+from notify_streams.retry import RetryPolicy
 from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
 from notify_streams.stores.sealed_sums import OpenPeriods
 
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from notify_streams.tracing.spans import Spans
 
 log = logging.getLogger(__name__)
+
+#: So long an assignment, or a flush, waits for rows that another worker left in a bucket.
+_RELAY_WAIT_S: Final = 1.0
+_RELAY_RETRY: Final = RetryPolicy("outbox.relay", first_s=0.05, max_s=2.0)
 
 
 class Outbox:
@@ -47,6 +53,8 @@ class Outbox:
         """`spans`: None while tracing is off."""
         limits = settings.outbox
         self._sweep_every_s = limits.sweep_every_s
+        #: Bucket → task that publishes the rows which its last owner left.
+        self._relaying: dict[int, asyncio.Task[None]] = {}
         self._shards = shards
         self.ledger = Ledger(shards, role, limits.transaction_timeout_s)
         self.relay = Relay(role, shards, producer, limits.transaction_timeout_s)
@@ -60,7 +68,7 @@ class Outbox:
                 limits,
                 on_conflict,
                 on_bad_record,
-                self._relay_bucket,
+                self._relay_left,
                 periods=OpenPeriods(shards, shard, settings.retention, limits.transaction_timeout_s),
                 spans=None if spans is None else FlushSpans(spans, shard),
             )
@@ -85,13 +93,20 @@ class Outbox:
         """Stop the loops and leave published rows undeleted, as a crash does."""
         running, self._tasks = self._tasks, []
         await tasks.stop(running)
+        await self._stop_relaying()
 
     async def submit(self, batch: DecidedBatch) -> None:
-        """Queue a decided batch. Waits while the queue of its shard is full, which slows the reading down."""
+        """Queue a decided batch. Waits while its partition's rows, or rows left in its bucket, wait for Kafka, or the queue is full.
+
+        This slows the reading down.
+        """
+        while (relaying := self._relaying.get(batch.partition)) and batch.ack_handle.current():
+            await asyncio.wait([relaying])
         await self._loops[self._shards.of(batch.partition)].submit(batch)
 
     async def on_assigned(self, sources: Collection[Source]) -> None:
         """Drop what is queued: these source partitions are assigned, and no others."""
+        await self._stop_relaying()
         for loop in self._loops:
             await loop.discard(None)
         self.buckets = frozenset(partition for _, partition in sources)
@@ -100,17 +115,18 @@ class Outbox:
         """Prepare some of the assigned source partitions: abort open transactions of the old owner, read the ledger, relay left rows.
 
         A flush that the old owner commits after this is refused by the ledger here, and its rows are relayed before this worker goes on.
+        A bucket whose rows cannot be published soon waits for them in `submit`, and holds up no other.
 
         Returns:
             The position of each source that has a ledger.
 
         Raises:
-            RetryLater: a shard or the broker does not answer; call again.
+            RetryLater: a shard does not answer; call again.
         """
         buckets = {partition for _, partition in sources}
         await abort_orphaned_transactions(self._shards, {self._shards.of(bucket) for bucket in buckets})
         positions = await self.ledger.positions(sources)
-        await self.relay.drain(buckets, exclude=self._flush_ids(), published=self._deleted_ids())
+        await self._relay_first(await self.relay.with_rows(buckets))
         return positions
 
     def on_revoked(self) -> None:
@@ -127,9 +143,35 @@ class Outbox:
     def _deleted_ids(self) -> frozenset[str]:
         return frozenset().union(*(loop.recently_deleted_ids() for loop in self._loops))
 
+    async def _relay_first(self, buckets: Collection[int]) -> None:
+        """Publish what is left in these buckets before anything that is submitted later. Returns when that is done, or takes long."""
+        for bucket in buckets:
+            if bucket not in self._relaying:
+                task = self._relaying[bucket] = asyncio.create_task(_RELAY_RETRY.call(self._relay_bucket, bucket))
+                task.add_done_callback(partial(self._relayed, bucket))
+        if buckets:
+            await asyncio.wait([self._relaying[bucket] for bucket in buckets], timeout=_RELAY_WAIT_S)
+
+    async def _relay_left(self, bucket: int) -> None:
+        await self._relay_first([bucket])
+
     async def _relay_bucket(self, bucket: int) -> None:
         # A moved bucket may bring a copy of rows that the loop of its old shard has published.
         await self.relay.drain([bucket], exclude=self._flush_ids(), published=self._deleted_ids())
+
+    def _relayed(self, bucket: int, task: asyncio.Task[None]) -> None:
+        if self._relaying.get(bucket) is task:
+            del self._relaying[bucket]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed = self.failed or error
+            log.error(
+                "the relay of a bucket ended, the worker must be restarted",
+                extra={"action": "relay.end", "bucket": bucket, "error": type(error).__name__},
+            )
+
+    async def _stop_relaying(self) -> None:
+        relaying, self._relaying = self._relaying, {}
+        await tasks.stop(relaying.values())
 
     async def _sweep(self) -> None:
         while True:
@@ -137,7 +179,7 @@ class Outbox:
             await abort_orphaned_transactions(self._shards, range(len(self._shards)))
             try:
                 await self.relay.drain(
-                    self.buckets,
+                    self.buckets - self._relaying.keys(),
                     older_than_ms=int(2000 * self._sweep_every_s),
                     exclude=self._flush_ids(),
                     published=self._deleted_ids(),

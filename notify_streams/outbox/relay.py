@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
@@ -75,13 +76,24 @@ class Relay:
     async def _drain_on(
         self, shard: int, buckets: Sequence[int], older_than_ms: int, exclude: frozenset[str], published: frozenset[str]
     ) -> int:
-        query = {"bucket": {"$in": sorted(buckets)}, "_id": all_of_role(self._role)}
-        with mongo_call(f"read outbox of shard {shard}", self._timeout_s):
-            # Mostly none has a row.
-            with_rows = await self._shards.database(shard)[OUTBOX].distinct("bucket", query)
+        with_rows = await self._with_rows_on(shard, buckets)
         return sum(
             await tasks.all_ended(self._drain_bucket(bucket, older_than_ms, exclude, published) for bucket in with_rows)
         )
+
+    async def with_rows(self, buckets: Iterable[int]) -> list[int]:
+        """Those of `buckets` that have a row; mostly none has.
+
+        Raises:
+            StoreUnavailable: a shard does not answer.
+        """
+        shards = by_shard(self._shards, set(buckets), int)
+        return [*chain(*await tasks.all_ended(self._with_rows_on(shard, mine) for shard, mine in shards.items()))]
+
+    async def _with_rows_on(self, shard: int, buckets: Sequence[int]) -> list[int]:
+        query = {"bucket": {"$in": sorted(buckets)}, "_id": all_of_role(self._role)}
+        with mongo_call(f"read outbox of shard {shard}", self._timeout_s):
+            return await self._shards.database(shard)[OUTBOX].distinct("bucket", query)
 
     async def _drain_bucket(
         self, bucket: int, older_than_ms: int, exclude: frozenset[str], published: frozenset[str]
@@ -95,18 +107,22 @@ class Relay:
             if not due:
                 continue
             left = [row for row in due if flush_of(row["_id"]) not in published]
-            await self._publish([one for row in left for one in _rows(bucket, row)])
-            await self._delete(bucket, [row["_id"] for row in due])
+            waiting = rows_by_partition(one for row in left for one in _rows(bucket, row))
+            failure: Exception | None = None
+            try:
+                await publish(self._producer, waiting)
+            except Exception as error:  # the rows stay, so any error may be retried
+                failure = error
+            # Those that were published would be published again at each attempt.
+            kept = {row.document["_id"] for queue in waiting.values() for row in queue}
+            left = [row for row in left if row["_id"] not in kept]
+            await self._delete(bucket, [row["_id"] for row in due if row["_id"] not in kept])
             count += len(left)
             metrics.RELAYED.inc(len(left))
             log.info("outbox rows relayed", extra={"action": "outbox.relay", "bucket": bucket, "rows": len(left)})
+            if failure is not None:
+                raise RetryLater(f"outbox rows cannot be published: {type(failure).__name__}: {failure}") from failure
         return count
-
-    async def _publish(self, rows: Sequence[OutboxRow]) -> None:
-        try:
-            await publish(self._producer, rows_by_partition(rows))
-        except Exception as error:  # the rows stay, so any error may be retried
-            raise RetryLater(f"outbox rows cannot be published: {type(error).__name__}: {error}") from error
 
     async def _read(self, bucket: int, after: str) -> list[dict[str, Any]]:
         bounds = backlog_range(self._role, bucket)

@@ -13,7 +13,7 @@ from notify_streams.outbox.relay import Relay
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.routing.outcome_records import dead_letter
 from notify_streams.settings import OutboxSettings
-from tests.builders import AckRecorder, ARecord
+from tests.builders import AckRecorder, ARecord, an_outcome
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, ROLE, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
@@ -130,14 +130,61 @@ async def test_a_new_owner_relays_left_rows_and_gets_its_positions(bench: Bench)
     assert bench.broker.ids() == ["a", "b"] and await bench.rows() == []
 
 
+async def test_a_bucket_whose_rows_no_partition_takes_waits_and_the_others_start(bench: Bench) -> None:
+    await leave_rows(bench, "old")
+    await bench.open(("triggers.payments", 4))
+    led = asyncio.Event()
+
+    async def until_led(topic: str, partition: int) -> None:
+        if partition == EVEN:
+            await led.wait()
+
+    bench.broker.before = until_led
+    outbox, late, acks = bench.outbox(), AckRecorder(), AckRecorder()
+    await outbox.start()
+    other = ("triggers.payments", 4)
+    assert await outbox.acquire([SOURCE, other]) == {SOURCE: 1, other: 0}
+    waiting = asyncio.create_task(outbox.submit(batch("new", start=1, acks=late)))
+    await outbox.submit(batch("other", bucket=4, acks=acks))
+    await until(lambda: acks.acknowledged)
+    assert bench.broker.ids() == ["other"] and not late.acknowledged
+    led.set()
+    await waiting
+    await until(lambda: late.acknowledged)
+    await outbox.stop()
+    assert bench.broker.ids(partition=EVEN) == ["old", "new"] and await bench.rows() == []
+
+
+async def test_what_is_published_is_not_published_again_because_another_topic_takes_nothing(bench: Bench) -> None:
+    await bench.open()
+    entries = [
+        an_outcome("a", bucket=EVEN),
+        dead_letter(ARecord(b"b", offset=1), "triggers.payments", EVEN, DeadReason.NOT_JSON, "why"),
+    ]
+    await bench.store().write(flush_of(batch(*entries)), [])
+
+    async def refuse(topic: str, partition: int) -> None:
+        if topic == "push":
+            raise ConnectionError("no leader")
+
+    bench.broker.before = refuse
+    for _ in range(3):
+        with pytest.raises(RetryLater):
+            await bench.relay.drain([EVEN])
+    assert [topic for topic, _, _ in bench.broker.sent] == ["dead_letters"]
+    bench.broker.before = None
+    assert await bench.relay.drain([EVEN]) == 1
+    assert bench.broker.ids() == ["a"] and await bench.rows() == []
+
+
 async def test_a_commit_during_an_assignment_is_relayed(bench: Bench) -> None:
     """The old owner commits after the ledger is read: its rows are relayed, and the ledger will refuse the new owner once."""
     await bench.open()
 
     class LateCommit(Relay):
-        async def drain(self, *args: Any, **kwargs: Any) -> int:
+        async def with_rows(self, buckets: Iterable[int]) -> list[int]:
             await leave_rows(bench, "late")
-            return await super().drain(*args, **kwargs)
+            return await super().with_rows(buckets)
 
     outbox = bench.outbox()
     outbox.relay = bench.relay_of(kind=LateCommit)
