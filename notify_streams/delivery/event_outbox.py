@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
-from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,8 +24,7 @@ from notify_streams.outbox.row_ids import flush_of, row_id
 from notify_streams.records.ids import new_flush_id
 from notify_streams.records.notification_event import delivery_event, system_of_message
 from notify_streams.retry import RetryPolicy
-from notify_streams.stores.mongo import OUTBOX, by_shard
-from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.mongo import by_shard
 from notify_streams.topics import event_topic
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import OutboxRecord, Producer
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.settings import Settings
-    from notify_streams.stores.mongo import Document, Shards
+    from notify_streams.stores.mongo import Shards
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +46,8 @@ _EVERY_S: Final = 0.25
 _MAX_WAITING: Final = 8_192
 #: After the last attempt the rows stay in the database until the next sweep, so that one topic delays no other for long.
 _PUBLISH: Final = RetryPolicy("delivery.events", first_s=0.1, max_s=2.0, max_attempts=5)
+#: So long the events of a partition that took none are left to the sweep.
+_LEFT_S: Final = 30.0
 _pack: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -60,7 +60,6 @@ class EventOutbox:
         self._shards = shards
         self._producer = producer
         self._topics = {system: event_topic(system) for system in settings.event_systems()}
-        self._store_timeout_s = limits.transaction_timeout_s
         self._publish_timeout_s = limits.publish_timeout_s
         self._sweep_every_s = limits.sweep_every_s
         self._relay = Relay(role, shards, producer, limits.transaction_timeout_s)
@@ -71,6 +70,8 @@ class EventOutbox:
         #: Of them, those whose rows the last owner may have left: they are published however young they are.
         self._new_buckets: frozenset[int] = frozenset()
         self._look_now = False
+        #: Topic and partition → until when (monotonic) its events are left to the sweep, because it took none.
+        self._left_until: dict[tuple[str, int], float] = {}
         self._swept_at = 0.0
 
     def event_of(self, message: ChannelMessage, bucket: int, attempt: Attempt, number: int) -> OutboxRecord | None:
@@ -144,35 +145,55 @@ class EventOutbox:
             rows, self._waiting, self._waiting_events = self._waiting, [], 0
             try:
                 if rows:
-                    await _PUBLISH.call(self._publish, rows_by_partition(rows))
-                    await self._delete([row.document for row in rows])
+                    await self._publish_rows(rows)
                 if self._look_now or time.monotonic() > self._swept_at + self._sweep_every_s:
                     await self._sweep()
             except RetryLater as error:
                 log.warning("events wait in the outbox", extra={"action": "events.publish", "error": error})
             await asyncio.sleep(_EVERY_S)
 
+    async def _publish_rows(self, rows: Sequence[OutboxRow]) -> None:
+        """Publish rows and delete them. What a partition does not take stays in the database: it delays no other."""
+        now = time.monotonic()
+        self._left_until = {place: until for place, until in self._left_until.items() if until > now}
+        waiting = rows_by_partition(row for row in rows if (row.topic, row.partition) not in self._left_until)
+        if waiting:
+            try:
+                await _PUBLISH.call(self._publish, waiting)
+            except RetryLater:
+                self._leave(waiting)
+                raise
+        left = self._leave(waiting)
+        left |= rows_by_partition(row for row in rows if (row.topic, row.partition) not in waiting)
+        documents = {row.document["_id"]: row.document for row in rows}
+        await self._relay.delete_published(documents.values(), left)
+
+    def _leave(self, waiting: RowsByPartition) -> RowsByPartition:
+        """Leave what was not published to the sweep, and for some time what comes for the same partitions; returns it."""
+        left = {place: queue for place, queue in waiting.items() if queue}
+        if left:
+            self._left_until |= dict.fromkeys(left, time.monotonic() + _LEFT_S)
+            log.warning(
+                "partitions take no events, which wait in the outbox",
+                extra={"action": "events.leave", "partitions": sorted(f"{topic}-{number}" for topic, number in left)},
+            )
+        return left
+
     async def _publish(self, rows: RowsByPartition) -> None:
-        """A call after an error repeats only what may be missing."""
-        counts = {topic: 0 for topic, _ in rows}
-        for (topic, _), queue in rows.items():
-            counts[topic] += sum(len(row.records) for row in queue)
+        """Publish what the partitions take, and leave the others in `rows`.
+
+        Raises:
+            RetryLater: none of them took anything.
+        """
+        counts = {place: sum(len(row.records) for row in queue) for place, queue in rows.items() if queue}
         try:
             await publish_in_time(self._producer, rows, self._publish_timeout_s)
         except Exception as error:  # the rows are durable, so any error may be retried
-            raise RetryLater(f"events cannot be published: {type(error).__name__}") from error
-        for topic, count in counts.items():
-            metrics.EVENTS.labels(topic).inc(count)
-
-    async def _delete(self, documents: Sequence[Document]) -> None:
-        shards = by_shard(self._shards, documents, itemgetter("bucket"))
-        await tasks.all_ended(self._delete_on(shard, mine) for shard, mine in shards.items())
-
-    async def _delete_on(self, shard: int, documents: Sequence[Document]) -> None:
-        buckets = sorted({one["bucket"] for one in documents})
-        query = {"bucket": {"$in": buckets}, "_id": {"$in": [one["_id"] for one in documents]}}
-        with mongo_call(f"delete published events on shard {shard}", self._store_timeout_s):
-            await self._shards.database(shard)[OUTBOX].delete_many(query)
+            if all(rows[place] for place in counts):
+                raise RetryLater(f"events cannot be published: {type(error).__name__}") from error
+        for (topic, partition), count in counts.items():
+            if not rows[topic, partition]:
+                metrics.EVENTS.labels(topic).inc(count)
 
     async def _sweep(self) -> None:
         """Publish rows that no task of this worker is going to publish."""

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from notify_streams.outbox.flush_plan import Packed
+    from notify_streams.outbox.publisher import RowsByPartition
     from notify_streams.records.batch import Producer
-    from notify_streams.stores.mongo import Shards
+    from notify_streams.stores.mongo import Document, Shards
 
 log = logging.getLogger(__name__)
 
@@ -113,10 +114,9 @@ class Relay:
                 await publish(self._producer, waiting)
             except Exception as error:  # the rows stay, so any error may be retried
                 failure = error
-            # Those that were published would be published again at each attempt.
             kept = {row.document["_id"] for queue in waiting.values() for row in queue}
             left = [row for row in left if row["_id"] not in kept]
-            await self._delete(bucket, [row["_id"] for row in due if row["_id"] not in kept])
+            await self.delete_published(due, waiting)
             count += len(left)
             metrics.RELAYED.inc(len(left))
             log.info("outbox rows relayed", extra={"action": "outbox.relay", "bucket": bucket, "rows": len(left)})
@@ -134,9 +134,40 @@ class Relay:
                 await collection.find({"bucket": bucket, "_id": bounds}).sort("_id", 1).limit(_ROWS_PER_READ).to_list()
             )
 
-    async def _delete(self, bucket: int, identities: list[str]) -> None:
-        with mongo_call(f"delete outbox rows of bucket {bucket}", self._timeout_s):
-            await self._shards.collection(OUTBOX, bucket).delete_many({"bucket": bucket, "_id": {"$in": identities}})
+    async def delete_published(self, documents: Iterable[Document], waiting: RowsByPartition) -> None:
+        """Delete documents of rows, but what is `waiting`: whatever else is in the same document would be published again.
+
+        Raises:
+            StoreUnavailable: a shard does not answer.
+        """
+        left: dict[str, tuple[Document, list[OutboxRow]]] = {}
+        for queue in waiting.values():
+            for row in queue:
+                left.setdefault(row.document["_id"], (row.document, []))[1].append(row)
+        published = by_shard(
+            self._shards, [one for one in documents if one["_id"] not in left], lambda one: one["bucket"]
+        )
+        in_part = by_shard(self._shards, left.values(), lambda one: one[0]["bucket"])
+        await tasks.all_ended(
+            self._delete_on(shard, published.get(shard, ()), in_part.get(shard, ()))
+            for shard in published.keys() | in_part.keys()
+        )
+
+    async def _delete_on(
+        self, shard: int, published: Sequence[Document], in_part: Sequence[tuple[Document, Sequence[OutboxRow]]]
+    ) -> None:
+        collection = self._shards.database(shard)[OUTBOX]
+        with mongo_call(f"delete published rows on shard {shard}", self._timeout_s):
+            for document, rows in in_part:
+                places = {(row.topic, row.partition) for row in rows}
+                parts = [one for one in document.get("parts", ()) if (one["topic"], one["partition"]) in places]
+                if parts != document.get("parts", parts):
+                    where = {"bucket": document["bucket"], "_id": document["_id"]}
+                    await collection.update_one(where, {"$set": {"parts": parts}})
+            if published:
+                buckets = sorted({one["bucket"] for one in published})
+                query = {"bucket": {"$in": buckets}, "_id": {"$in": [one["_id"] for one in published]}}
+                await collection.delete_many(query)
 
     async def waiting(self, buckets: Iterable[int]) -> tuple[int, float]:
         """The number of rows in `buckets` and the age of the oldest in seconds (0.0 if there is none).

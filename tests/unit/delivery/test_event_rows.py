@@ -22,6 +22,8 @@ class FakeShards:
 
     def __init__(self) -> None:
         self.deleted: list[str] = []
+        #: Document → partitions of which it still has events.
+        self.kept: dict[str, list[int]] = {}
 
     def of(self, bucket: int) -> int:
         return 0
@@ -31,6 +33,9 @@ class FakeShards:
 
     async def delete_many(self, query: Any) -> None:
         self.deleted += query["_id"]["$in"]
+
+    async def update_one(self, query: Any, update: Any) -> None:
+        self.kept[query["_id"]] = [part["partition"] for part in update["$set"]["parts"]]
 
 
 class Topics:
@@ -104,3 +109,34 @@ async def test_rows_beyond_the_bound_stay_in_the_database() -> None:
         await running
     assert sum(count for *_, count in topics.sent) == 10_000
     assert not any(":c:" in one for one in shards.deleted)
+
+
+async def test_a_partition_that_takes_no_events_delays_no_other_and_keeps_its_own() -> None:
+    class OneWithoutALeader(Topics):
+        refused = 0
+
+        async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> None:
+            if partition == 5:
+                self.refused += 1
+                raise ConnectionError("no leader")
+            await super().send_batch(topic, partition, records)
+
+    shards, topics = FakeShards(), OneWithoutALeader()
+    topics.gate.set()
+    outbox = an_outbox(shards, topics)
+    running = asyncio.create_task(outbox.run())
+    first, second = (
+        outbox.rows_of(flush, events(outbox, ("payments", 4), ("payments", 5), ("payments", 6))) for flush in "ab"
+    )
+    outbox.committed(first)
+    outbox.committed(outbox.rows_of("c", events(outbox, ("payments", 4))))
+    await until(lambda: shards.kept and shards.deleted)
+    outbox.committed(second)
+    await until(lambda: len(shards.kept) == 2)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert sorted(partition for _, partition, _ in topics.sent) == [4, 4, 4, 6, 6]
+    assert topics.refused == 1
+    assert list(shards.kept.values()) == [[5], [5]]
+    assert all(":c:" in one for one in shards.deleted)
