@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, cast
 
@@ -40,6 +41,9 @@ _FIRST_S: Final = 1.0
 _AT_ONCE: Final = 500
 _AT_ONCE_BYTES: Final = 4 * 1024 * 1024
 _READ_AT_ONCE: Final = 50
+#: So long a look waits for a publication, and so many buckets may wait for theirs while the others go on.
+_RELEASE_WAIT_S: Final = 1.0
+_MOST_LATE: Final = 8
 #: The longest time between two looks: a timer may have been written after the look that its batch asked for, or by an earlier owner.
 _IDLE_S: Final = 5.0
 _RELEASE: Final = STORE.named("router.waiting")
@@ -93,12 +97,15 @@ class WaitingTriggers:
         self._timeout_s = timeout_s
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        #: Bucket → task that publishes what was due of it.
+        self._releasing: dict[int, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
         await tasks.stop([self._task])
+        await tasks.stop(self._releasing.values())
 
     def wake(self) -> None:
         """A timer is being written."""
@@ -133,10 +140,11 @@ class WaitingTriggers:
             RetryLater: a shard does not answer, or Kafka does not; what is due on the other shards is published all the same.
         """
         mine = set(self._buckets())
+        await tasks.stop(task for bucket, task in self._releasing.items() if bucket not in mine)
         pause_s = _IDLE_S
         failed: RetryLater | None = None
         for shard in range(len(self._shards)):
-            if buckets := sorted(mine.intersection(self._shards.buckets(shard))):
+            if buckets := sorted(mine.intersection(self._shards.buckets(shard)) - self._releasing.keys()):
                 try:
                     pause_s = min(pause_s, await self._release_due_on(shard, buckets))
                 except RetryLater as error:
@@ -159,8 +167,7 @@ class WaitingTriggers:
                     size += len(timer["record"])
                     if size >= _AT_ONCE_BYTES:
                         break
-        if due:
-            await self._release(shard, due)
+        await self._release_each(shard, due)
         if len(due) == _AT_ONCE or size >= _AT_ONCE_BYTES:
             return 0.01
         with mongo_call(f"read waiting triggers on shard {shard}", self._timeout_s):
@@ -170,6 +177,37 @@ class WaitingTriggers:
             return _IDLE_S
         next_due: datetime = following["due_at"]
         return max(0.01, (next_due - now).total_seconds())
+
+    async def _release_each(self, shard: int, due: Sequence[Document]) -> None:
+        """Publish these timers' triggers, each bucket for itself; returns earlier if a partition takes nothing.
+
+        Raises:
+            RetryLater: a shard or Kafka does not answer.
+        """
+        by_bucket: dict[int, list[Document]] = {}
+        for timer in due:
+            by_bucket.setdefault(timer["bucket"], []).append(timer)
+        begun = [self._begin(shard, bucket, timers) for bucket, timers in by_bucket.items()]
+        if not begun:
+            return
+        done, _ = await asyncio.wait(begun, timeout=_RELEASE_WAIT_S)
+        while len(self._releasing) >= _MOST_LATE:
+            await asyncio.wait(self._releasing.values(), return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    def _begin(self, shard: int, bucket: int, timers: Sequence[Document]) -> asyncio.Task[None]:
+        task = self._releasing[bucket] = asyncio.create_task(self._release(shard, timers))
+        task.add_done_callback(partial(self._released, bucket))
+        return task
+
+    def _released(self, bucket: int, task: asyncio.Task[None]) -> None:
+        del self._releasing[bucket]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning(
+                "waiting triggers of a bucket were not published, will be retried",
+                extra={"action": "waiting_triggers.bucket", "bucket": bucket, "error": type(error).__name__},
+            )
 
     async def _release(self, shard: int, timers: Collection[Document]) -> None:
         outputs: list[OutboxRecord] = []

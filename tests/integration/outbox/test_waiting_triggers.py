@@ -1,5 +1,6 @@
 """Triggers that waited are published when they are due, a few megabytes at a time."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -87,3 +88,30 @@ async def test_an_unknown_error_ends_no_waiting(bench: Bench) -> None:
         await until(lambda: published.calls == [[b"due"]])
     finally:
         await triggers.stop()
+
+
+async def test_a_partition_that_takes_nothing_delays_the_triggers_of_no_other(bench: Bench) -> None:
+    led = asyncio.Event()
+
+    class OneWithoutALeader(Published):
+        async def __call__(self, outputs: Sequence[OutboxRecord]) -> None:
+            if any(partition == EVEN for _, partition, *_ in outputs):
+                await led.wait()
+            await super().__call__(outputs)
+
+    other = EVEN + 2
+    published = OneWithoutALeader()
+    triggers = WaitingTriggers(bench.shards, "standard", published, lambda: {EVEN, other}, 5.0)
+    await add_timers(bench, [b"stuck"], EVEN, due_in_s=-1)
+    await add_timers(bench, [b"first"], other, due_in_s=-1)
+    await triggers.start()
+    try:
+        await until(lambda: published.count == 1)
+        await add_timers(bench, [b"second"], other, due_in_s=-1, first=1)
+        triggers.wake()
+        await until(lambda: published.count == 2)
+        led.set()
+        await until(lambda: published.count == 3)
+    finally:
+        await triggers.stop()
+    assert [value for call in published.calls for value in call] == [b"first", b"second", b"stuck"]
