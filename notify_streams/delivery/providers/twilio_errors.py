@@ -65,7 +65,7 @@ OUTCOMES: Final[Mapping[str, ProviderOutcome]] = {
     "21210": _RETRY,  # 'From' phone number not verified
     "21211": _DEAD,  # Invalid 'To' Phone Number
     "21212": _RETRY,  # Invalid From Number (caller ID)
-    "21214": _DEAD,  # 'To' phone number cannot be reached
+    "21214": _REJECTED,  # 'To' phone number cannot be reached
     "21217": _DEAD,  # Phone number does not appear to be valid
     "21219": _REJECTED,  # 'To' phone number not verified
     "21264": _RETRY,  # 'From' phone number not verified
@@ -73,10 +73,10 @@ OUTCOMES: Final[Mapping[str, ProviderOutcome]] = {
     "21266": _REJECTED,  # 'To' and 'From' numbers cannot be the same
     "21267": _RETRY,  # Alphanumeric Sender ID cannot be used on trial accounts
     "21268": _DEAD,  # Premium rate or Information Service number
-    "21401": _DEAD,  # Invalid Phone Number
+    "21401": _RETRY,  # Invalid Phone Number: that of the sender, which is not ours or takes no SMS
     "21407": _REJECTED,  # This Phone Number type does not support SMS
     "21408": _REJECTED,  # Permissions disabled for the destination region
-    "21421": _DEAD,  # Phone Number is invalid
+    "21421": _RETRY,  # Phone Number is invalid: one of a Messaging Service, or one to buy
     "21470": _RETRY,  # Invalid AccountSid
     "21471": _RETRY,  # Account does not exist
     "21472": _RETRY,  # Account is not active
@@ -150,7 +150,7 @@ OUTCOMES: Final[Mapping[str, ProviderOutcome]] = {
     "30011": _REJECTED,  # MMS not supported by the receiving phone number in this region
     "30012": _REJECTED,  # TTL is too small
     "30013": _REJECTED,  # TTL is too big
-    "30014": _DEAD,  # 'To' attributes are Invalid
+    "30014": _REJECTED,  # 'To' attributes are Invalid: the list is empty or too long
     "30015": _REJECTED,  # Non-supported channel type is used
     "30016": _REJECTED,  # 'To' and 'From' channel types are incompatible
     "30017": _RETRY,  # Carrier network congestion

@@ -90,8 +90,11 @@ def test_the_row_decides_whatever_the_status(code: str, status: int) -> None:
     ("code", "outcome"),
     [
         # What is wrong for every recipient is never the end of a delivery.
-        *((code, ProviderOutcome.RETRY) for code in (20003, 20404, 20429, 21606, 21701, 30002, 30034, 63018)),
-        *((code, ProviderOutcome.REJECTED) for code in (21408, 21610, 21612, 21617, 21602, 30007, 63016)),
+        *(
+            (code, ProviderOutcome.RETRY)
+            for code in (20003, 20404, 20429, 21401, 21421, 21606, 21701, 30002, 30034, 63018)
+        ),
+        *((code, ProviderOutcome.REJECTED) for code in (21214, 21408, 21610, 21612, 21617, 21602, 30007, 30014, 63016)),
         *((code, ProviderOutcome.DEAD_TOKEN) for code in (21211, 21614, 21635, 30005, 30006)),
     ],
 )
