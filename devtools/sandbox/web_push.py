@@ -37,7 +37,10 @@ _TTL: Final = re.compile(r"[0-9]{1,10}")
 _URGENCY: Final = ("very-low", "low", "normal", "high")
 #: RFC 8030 §5.4
 _TOPIC: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_SUBJECT: Final = re.compile(r"mailto:[!-~]+@[!-~]+|https://[!-~]+")
+#: As Apple's service: no host without a dot, and none that cannot be on the Internet.
+_SUBJECT: Final = re.compile(
+    r"(?:mailto:[!-~]+@|https://)[A-Za-z0-9.-]+\.(?!(?i:invalid|localhost)\b)[A-Za-z0-9-]+([/:][!-~]*)?"
+)
 #: RFC 8292 §2
 _LONGEST_TOKEN_S: Final = 24 * 3600
 _SHOWN_HEADERS: Final = ("ttl", "urgency", "topic")

@@ -40,7 +40,10 @@ _MAX_TOKENS: Final = 256
 _MAX_SERVERS: Final = 64
 #: push services whose last failures are kept
 _MAX_LIMITS: Final = 256
-_SUBJECT: Final = re.compile(r"mailto:[!-~]+@[!-~]+|https://[!-~]+")
+#: Apple's push service takes no host that cannot be on the Internet: it refuses each call (403 BadJwtToken), which others take
+#: (https://developer.apple.com/documentation/usernotifications/sending-web-push-notifications-in-web-apps-and-browsers).
+_SUBJECT: Final = re.compile(r"(?:mailto:[!-~]+@|https://)(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?:[/:?#][!-~]*)?")
+_NO_HOSTS: Final = frozenset({"invalid", "localhost"})
 _RETRY: Final = ProviderOutcome.RETRY
 #: By status: what the delivery does next; push services name no further codes that all of them have. 400: RFC 8030, section 5;
 #: 404, 410: section 7.3; 413: section 7.2; 429: section 8.4; 401, 403, which are about our key: RFC 8292, section 4.2; the
@@ -155,8 +158,11 @@ class VapidTokens:
         """
         if not config.web_push_key or not config.web_push_subject:
             raise BadCredential("for Web Push set providers.web_push_key_file and providers.web_push_subject")
-        if not _SUBJECT.fullmatch(config.web_push_subject):
-            raise BadCredential("providers.web_push_subject must be mailto:address or an https:// URL")
+        subject = _SUBJECT.fullmatch(config.web_push_subject)
+        if subject is None or subject["host"].lower().rpartition(".")[2] in _NO_HOSTS:
+            raise BadCredential(
+                "providers.web_push_subject must be mailto:address or an https:// URL, with a domain that the Internet knows"
+            )
         try:
             key = Es256Key(config.web_push_key.reveal())
         except ValueError as error:

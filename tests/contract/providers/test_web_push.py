@@ -253,6 +253,9 @@ async def test_a_key_beside_the_curve_is_not_sent(service: PushService) -> None:
         ({"web_push_subject": None}, "web_push_subject"),
         ({"web_push_key": Secret("secret")}, "web_push_key"),
         ({"web_push_subject": "ops@example.org"}, "web_push_subject"),
+        ({"web_push_subject": "mailto:ops@localhost"}, "web_push_subject"),
+        ({"web_push_subject": "mailto:ops@company.Invalid"}, "web_push_subject"),
+        ({"web_push_subject": "https://localhost:8080/contact"}, "web_push_subject"),
     ],
 )
 def test_without_a_credential_there_is_no_provider(host_certificate: Path, but: dict[str, Any], named: str) -> None:
