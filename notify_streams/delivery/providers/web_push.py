@@ -45,14 +45,16 @@ _MAX_LIMITS: Final = 256
 _SUBJECT: Final = re.compile(r"(?:mailto:[!-~]+@|https://)(?P<host>[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?:[/:?#][!-~]*)?")
 _NO_HOSTS: Final = frozenset({"invalid", "localhost"})
 _RETRY: Final = ProviderOutcome.RETRY
+_TOO_MANY: Final = frozenset({406, 429})
 #: By status: what the delivery does next; push services name no further codes that all of them have. 400: RFC 8030, section 5;
-#: 404, 410: section 7.3; 413: section 7.2; 429: section 8.4; 401, 403, which are about our key: RFC 8292, section 4.2; the
-#: others: RFC 9110, section 15.
+#: 404, 410: section 7.3; 413: section 7.2; 429: section 8.4; 401, 403, which are about our key: RFC 8292, section 4.2; 406:
+#: Windows' service says so that it is asked too often (web-push-libs/web-push-csharp#93); the others: RFC 9110, section 15.
 STATUSES: Final = {
     "400": ProviderOutcome.REJECTED,
     "401": _RETRY,
     "403": _RETRY,
     "404": ProviderOutcome.DEAD_TOKEN,
+    "406": _RETRY,
     "408": _RETRY,
     "410": ProviderOutcome.DEAD_TOKEN,
     "413": ProviderOutcome.TOO_LARGE,
@@ -231,4 +233,6 @@ def web_push_result(response: HttpResponse | NoResponse) -> ProviderResult:
         return ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider=name, detail=f"HTTP {status}")
     # An endpoint comes from outside: what one push service says of our key is no reason to call it wrong.
     result = error_result(name, response, str(status), STATUSES)
-    return msgspec.structs.replace(result, detail=f"HTTP {status}", credential_refused=False)
+    return msgspec.structs.replace(
+        result, detail=f"HTTP {status}", credential_refused=False, throttled=status in _TOO_MANY
+    )

@@ -145,6 +145,7 @@ STATUSES = [
     (401, ProviderOutcome.RETRY),
     (403, ProviderOutcome.RETRY),
     (404, ProviderOutcome.DEAD_TOKEN),
+    (406, ProviderOutcome.RETRY),
     (410, ProviderOutcome.DEAD_TOKEN),
     (413, ProviderOutcome.TOO_LARGE),
     (429, ProviderOutcome.RETRY),
@@ -163,7 +164,7 @@ async def test_each_status_has_its_outcome(service: PushService) -> None:
         is_retry = outcome is ProviderOutcome.RETRY
         assert result.retry_after_s == (7.0 if is_retry else None)
         assert result.unknown_code == (status in (301, 418))
-        assert (result.throttled, result.maybe_accepted) == (status == 429, status >= 500)
+        assert (result.throttled, result.maybe_accepted) == (status in (406, 429), status >= 500)
         assert result.one_server is is_retry
         assert not result.credential_refused, "an endpoint comes from outside"
         assert "push/a" not in repr(result)
