@@ -43,9 +43,10 @@ _AT_ONCE_S = 0.02
 _UNAUTHORIZED = 401
 #: The key that Firebase has for APNs or for web push is missing or invalid.
 _OF_ONE_PLATFORM = frozenset(("THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR"))
-#: The text of INVALID_ARGUMENT, which may be about any part of a message, if it is about the token: one that is none, or not any more.
-#: https://firebase.google.com/docs/cloud-messaging/manage-tokens, firebase/firebase-admin-java#1064
+#: INVALID_ARGUMENT may be about any part of a message. About the token, which is none or not any more, it has this text, or names the field
+#: (https://firebase.google.com/docs/cloud-messaging/manage-tokens, firebase/firebase-admin-java#1064, bloomberg/pushiko).
 _NO_TOKEN = "The registration token is not a valid FCM registration token"
+_TOKEN_FIELD = "message.token"
 _INVALID_ARGUMENT = "INVALID_ARGUMENT"
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 
@@ -174,12 +175,23 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
             detail=f"HTTP {response.status}",
         )
     result = error_result(Fcm.name, response, fcm_code(content), OUTCOMES)
-    if result.code == _INVALID_ARGUMENT and content["error"].get("message") == _NO_TOKEN:
+    if result.code == _INVALID_ARGUMENT and _is_about_token(content["error"]):
         return msgspec.structs.replace(result, outcome=ProviderOutcome.DEAD_TOKEN)
     if result.code not in _OF_ONE_PLATFORM:
         return result
     # FCM takes our token, and the messages to other platforms.
     return msgspec.structs.replace(result, credential_refused=False, platform_refused=True, one_server=True)
+
+
+def _is_about_token(error: dict[str, Any]) -> bool:
+    if error.get("message") == _NO_TOKEN:
+        return True
+    details = error.get("details")
+    violations = [d.get("fieldViolations") for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    fields = [
+        one.get("field") for some in violations if isinstance(some, list) for one in some if isinstance(one, dict)
+    ]
+    return fields == [_TOKEN_FIELD]
 
 
 def _text(value: Any) -> str:

@@ -79,6 +79,24 @@ def test_a_text_that_is_no_token_for_fcm_is_dead(text: Any, outcome: ProviderOut
 
 
 @pytest.mark.parametrize(
+    ("violations", "outcome"),
+    [
+        ([{"field": "message.token", "description": "Invalid registration token"}], ProviderOutcome.DEAD_TOKEN),
+        ([{"field": "message.data", "description": "Invalid data payload key"}], ProviderOutcome.REJECTED),
+        ([{"field": "message.token"}, {"field": "message.data"}], ProviderOutcome.REJECTED),
+        ([], ProviderOutcome.REJECTED),
+        ("message.token", ProviderOutcome.REJECTED),
+        (["message.token", None], ProviderOutcome.REJECTED),
+    ],
+)
+def test_a_violation_of_the_token_alone_is_about_the_token(violations: Any, outcome: ProviderOutcome) -> None:
+    error = orjson.loads(fcm_error("INVALID_ARGUMENT"))["error"]
+    error["details"].append({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations})
+    result = fcm_result(HttpResponse(400, None, orjson.dumps({"error": error})))
+    assert (result.outcome, result.code) == (outcome, "INVALID_ARGUMENT")
+
+
+@pytest.mark.parametrize(
     ("code", "is_ours"),
     [("THIRD_PARTY_AUTH_ERROR", False), ("APNS_AUTH_ERROR", False), ("UNAUTHENTICATED", True), (None, True)],
 )

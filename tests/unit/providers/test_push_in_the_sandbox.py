@@ -234,6 +234,7 @@ WEB_PUSH: list[tuple[dict[str, Any], int, str]] = [
     ({"urgency": "urgent"}, 400, "Urgency"),
     ({"topic": "x" * 33}, 400, "Topic"),
     ({"topic": "a b"}, 400, "Topic"),
+    ({"topic": "x" * 13}, 400, "Topic"),
     ({"content-encoding": "aesgcm"}, 400, "aes128gcm"),
     ({"authorization": None}, 401, "no VAPID"),
     ({"authorization": "WebPush x"}, 401, "no VAPID"),
