@@ -163,12 +163,16 @@ _ABOUT_SENDER: Final = frozenset({"4.1.7", "4.1.8"})
 #: Stands for the enhanced code where a server takes no mail of ours: our log-in, address, name or sender, not the message. Servers refuse
 #: all this at RCPT, with a code that they have for recipients as well: Postfix says "554 5.7.1 <…>: Relay access denied", "…: Client host
 #: rejected: …", "Service unavailable; Client host […] blocked using …" and "…: Sender address rejected: not owned by user …", Exim "550 relay
-#: not permitted", Exchange "550 5.7.1 Unable to relay". A mailbox has no blanks, so none looks like this.
+#: not permitted", Exchange "550 5.7.1 Unable to relay", SendGrid "550 The from address does not match a verified Sender Identity", SES "554
+#: Access denied: User … is not authorized to perform ses:SendRawEmail" and "Sending suspended for this account", Google "450 4.2.1 Peak SMTP
+#: relay limit exceeded for this customer". A mailbox has no blanks, so none looks like this.
 SENDER_REFUSED: Final = "SenderRefused"
 _sender_refused = re.compile(
     r"\b(?:relay(?:ing)? (?:access )?(?:is )?(?:denied|prohibited|not (?:permitted|allowed))"
     r"|(?:unable|not (?:permitted|allowed)) to relay|invalid credentials for relay"
-    r"|(?:client host|helo command|sender address) rejected|client host \[[^\]]{1,64}\] blocked)\b",
+    r"|(?:client host|helo command|sender address) rejected|client host \[[^\]]{1,64}\] blocked"
+    r"|does not match a verified sender identity|not authorized to perform \W?ses:\w+|sending (?:paused|suspended) for"
+    r"|relay (?:sending )?limit exceeded)\b",
     re.IGNORECASE,
 ).search
 #: About our account, whatever the code.

@@ -86,6 +86,22 @@ REFUSALS = {
         ),
         *(ProviderOutcome.RETRY, "550 SenderRefused"),
     ),
+    "Google, our limit of the day": (
+        *(CONTENT, b"550 5.4.5 Daily SMTP relay limit exceeded for customer. For more information on SMTP relay"),
+        *(ProviderOutcome.RETRY, "550 SenderRefused"),
+    ),
+    "SendGrid, our sender is not verified": (
+        *(CONTENT, b"550 The from address does not match a verified Sender Identity. Mail cannot be sent until"),
+        *(ProviderOutcome.RETRY, "550 SenderRefused"),
+    ),
+    "SES, our user may not send": (
+        *(CONTENT, b"554 Access denied: User `arn:aws:iam::1:user/x' is not authorized to perform `ses:SendRawEmail'"),
+        *(ProviderOutcome.RETRY, "554 SenderRefused"),
+    ),
+    "SES, our account is suspended": (
+        *(CONTENT, b"554 Message rejected: Sending suspended for this account. For more information, please check"),
+        *(ProviderOutcome.RETRY, "554 SenderRefused"),
+    ),
     "a mailbox with such a name": (
         *(b"RCPT", b"550 5.1.1 <relay-access-denied@example.org>: no such user"),
         *(ProviderOutcome.DEAD_TOKEN, "550 5.1.1"),

@@ -146,6 +146,7 @@ def test_the_meaning_of_a_mail_servers_reply(
         (452, "4.2.2 over quota", True),
         (450, "4.1.1 unverified address", True),
         (450, "mailbox busy", True),
+        (450, "4.2.1 Peak SMTP relay limit exceeded for this customer", False),
         (450, "4.1.8 sender's domain not found", False),
         (450, "4.7.1 client host rejected", False),
         (451, "4.7.1 greylisting, or a limit for all", False),
