@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import random
 import time
 from datetime import UTC, datetime
@@ -17,29 +16,26 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from notify_streams import tasks
-from notify_streams.delivery import call_outcomes
 from notify_streams.delivery.attempt_reader import AttemptReader
-from notify_streams.delivery.attempts import Attempt
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
 from notify_streams.delivery.delivery_ledger import DeliveryLedger
-from notify_streams.delivery.device_results import is_reached, remaining
 from notify_streams.delivery.due_timers import DueTimers
 from notify_streams.delivery.late_answers import LateAnswers
 from notify_streams.delivery.message_reader import MessageReader
+from notify_streams.delivery.outcome_settling import OutcomeSettling
 from notify_streams.delivery.ownership import Ownership
 from notify_streams.delivery.partition import Delivery, Entry, Partition, PartitionReader
 from notify_streams.delivery.pauses import ProviderPauses
-from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers import ProviderResult
 from notify_streams.delivery.retry_timers import RetryTimers
 from notify_streams.delivery.settle_loop import MAX_UNSETTLED, MAX_UNSETTLED_S, SettleLoop
 from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import TimerReader
 from notify_streams.errors import RetryLater
-from notify_streams.failpoints import failpoint
 from notify_streams.records.batch import AckHandle
-from notify_streams.records.channel_message import ChannelMessage, for_devices
-from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.outcomes import DeliveryState
 from notify_streams.retry import STORE
 from notify_streams.settings_retention import RetentionSettings
 from notify_streams.stores.sealed_sums import OpenPeriods
@@ -130,13 +126,8 @@ class DeliveryEngine:
         """
         self._shards = shards
         self._check = check
-        self._on_dead_address = on_dead_address
-        self._order = order
-        self._on_refused_address = on_refused_address
         self._events = events
         self._admission = admission
-        self._retry_delay = retry_delay
-        self._call_timeout_s = call_timeout_s
         self._retention = retention = retention or RetentionSettings()
         ledger = DeliveryLedger(shards, role, store_timeout_s)
         self._attempts = AttemptReader(shards, store_timeout_s)
@@ -181,6 +172,18 @@ class DeliveryEngine:
             timers, self._clocks, admission, self._loops, self.check_again, self._retrying, spans
         )
         self._collapse_keys = CollapseKeys()
+        self._outcomes = OutcomeSettling(
+            self._loops,
+            order,
+            admission,
+            self._clocks,
+            retry_delay,
+            self._collapse_keys,
+            call_timeout_s,
+            self._calls.stays,
+            on_dead_address,
+            on_refused_address,
+        )
         self._settled = asyncio.Event()
         #: Deliveries that are checked again before their calls.
         self._checks: set[asyncio.Task[None]] = set()
@@ -386,14 +389,14 @@ class DeliveryEngine:
         for place, (delivery, reason) in enumerate(zip(deliveries, permission.reasons, strict=True)):
             reason = reason or self._collapse_keys.superseded(delivery)
             if reason is None and delivery.message.category in paused:
-                self._wait_for_category(delivery)
+                self._outcomes.category_paused(delivery)
             elif reason is None and place in permission.unchecked:
-                self._put_off(delivery, "address not checked", self._due_ms(delivery, 0.0, None))
+                self._outcomes.not_checked(delivery)
             elif reason is None:
                 delivery.check_until = permission.good_until
                 allowed.append(delivery)
             else:
-                self._settle_refused(delivery, reason)
+                self._outcomes.refused(delivery, reason)
         self._calls.add(allowed)
 
     async def _permitted(self, partition: Partition, deliveries: Sequence[Delivery]) -> SendPermission | None:
@@ -446,33 +449,10 @@ class DeliveryEngine:
             self._ownership.disown(partition)
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
-        """Settle how a call ended, or the answer to a parked one."""
-        if result.outcome is ProviderOutcome.ACCEPTED or is_reached(result):
-            self._collapse_keys.sent(delivery)
-        if result.devices is not None:
-            for device in result.devices:
-                if device.result.outcome is ProviderOutcome.DEAD_TOKEN:
-                    self._report_dead(delivery, device.token)
-        elif result.outcome is ProviderOutcome.DEAD_TOKEN:
-            self._report_dead(delivery, delivery.message.to)
-        if result.outcome in (ProviderOutcome.DEAD_TOKEN, ProviderOutcome.REJECTED):
-            self._on_refused_address(delivery.message, result)
-        if not delivery.parked:
-            self._settle(delivery, result)
-        elif result.outcome is not ProviderOutcome.RETRY or is_reached(result):
-            _keep_remaining(delivery, result)
-            self._loops[delivery.partition.shard].add_answer(delivery, call_outcomes.ended(delivery, result))
-
-    def _report_dead(self, delivery: Delivery, address: str) -> None:
-        called_ms = int((time.time() - (time.monotonic() - delivery.began)) * 1000)
-        self._on_dead_address(delivery.partition.number, delivery.message, address, called_ms)
+        self._outcomes.call_ended(delivery, result)
 
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
-        """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
-        timeout_s = self._call_timeout_s(self._order.named(delivery.provider).name)
-        due_ms = self._due_ms(delivery, max(0.0, timeout_s - waited_s), None)
-        self._add(delivery, call_outcomes.unanswered(delivery, waited_s), due_ms)
-        failpoint("after_park")
+        self._outcomes.call_is_late(delivery, waited_s)
 
     def call_lost(self, delivery: Delivery, error: Exception) -> None:
         """Begin no call of the partition until the worker is restarted.
@@ -482,48 +462,7 @@ class DeliveryEngine:
         delivery.partition.active = False
         self.failed = self.failed or error
 
-    # -- Outcomes
-
-    def _settle(self, delivery: Delivery, result: ProviderResult) -> None:
-        is_retry = result.outcome is ProviderOutcome.RETRY
-        _keep_remaining(delivery, result)
-        due_ms = self._due_ms(delivery, 0.0, result) if is_retry else None
-        self._add(delivery, call_outcomes.ended(delivery, result), due_ms)
-
-    def _settle_refused(self, delivery: Delivery, reason: Reason) -> None:
-        self._add(delivery, call_outcomes.not_called(delivery, reason), None)
-        self._admission.release(retry=delivery.entry is None, shard=delivery.partition.shard)
-
-    def _wait_for_category(self, delivery: Delivery) -> None:
-        delay_ms = math.ceil(1000 * self._retry_delay.max_s * random.uniform(0.5, 1.0))
-        due_ms = self._clocks.latest_ms(delivery.partition.shard) + delay_ms
-        self._put_off(delivery, "category paused", _not_after_expiry(delivery, due_ms))
-
-    def _put_off(self, delivery: Delivery, why: str, due_ms: int) -> None:
-        """Settle a delivery as retrying, without a call."""
-        self._add(delivery, call_outcomes.put_off(delivery, why), due_ms)
-        self._admission.release(retry=delivery.entry is None, shard=delivery.partition.shard)
-
-    def _due_ms(self, delivery: Delivery, after_s: float, result: ProviderResult | None) -> int:
-        """When the next attempt is due by the shard's clock: `after_s` from now and the delay.
-
-        At the latest when the message expires, which that attempt then finds. At once, if another provider may be called: this one has not
-        taken the message, or its category accepts a duplicate.
-        """
-        from_ms = self._clocks.latest_ms(delivery.partition.shard) + math.ceil(after_s * 1000)
-        if (
-            result is not None
-            and not self._calls.stays(delivery, result)
-            and self._order.promise_next(delivery.provider, time.monotonic())
-        ):
-            return from_ms
-        delay_s = self._retry_delay.delay_s(
-            delivery.number,
-            random.random(),
-            None if result is None else result.retry_after_s,
-            throttled=result is not None and result.throttled,
-        )
-        return _not_after_expiry(delivery, from_ms + math.ceil(delay_s * 1000))
+    # -- For the loops
 
     def _with_timers(self) -> dict[int, dict[int, Partition]]:
         """Shard → number → partition, of those whose timers may be claimed."""
@@ -534,9 +473,6 @@ class DeliveryEngine:
 
     def _store_of(self, bucket: int) -> SettlementStore:
         return self._stores[self._shards.of(bucket)]
-
-    def _add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
-        self._loops[delivery.partition.shard].add(delivery, attempt, due_ms)
 
     # -- Expiry
 
@@ -551,16 +487,3 @@ class DeliveryEngine:
                     await self._attempts.delete_before(number, before)
                 except RetryLater as error:
                     log.warning("expired attempts not deleted yet", extra={"action": "attempts.expire", "error": error})
-
-
-def _keep_remaining(delivery: Delivery, result: ProviderResult) -> None:
-    """The timer keeps the message for the devices that the next attempt calls."""
-    devices = delivery.message.devices
-    if result.outcome is ProviderOutcome.RETRY and result.devices is not None and devices is not None:
-        again = remaining(devices, result.devices)
-        delivery.record = for_devices(delivery.message, again, reached=is_reached(result))
-
-
-def _not_after_expiry(delivery: Delivery, due_ms: int) -> int:
-    expires_at = delivery.message.expires_at
-    return due_ms if expires_at is None else min(due_ms, int(expires_at.timestamp() * 1000) + 1)
