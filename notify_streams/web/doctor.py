@@ -35,6 +35,8 @@ _PAUSE_S: Final = 0.5
 _AGAIN_WITHIN_S: Final = 2.5
 #: Of each provider's answer.
 _PROVIDER_S: Final = 3.0
+#: Of a provider that gives no answer, as its check says it.
+_AWAY: Final = " does not respond"
 #: Of all checks of other machines together.
 _ALL_S: Final = 9.0
 
@@ -138,10 +140,20 @@ async def _credentials(settings: Settings) -> list[Finding]:
             f"credential {one['credential']} of {one['provider']} ({one['channel']})",
             one["ok"],
             one["text"],
-            "" if one["ok"] else "replace its file; workers read it within 5 s",
+            "" if one["ok"] else _todo_of_credential(one["text"]),
         )
         for one in await check_all_credentials(settings, _PROVIDER_S)
     ]
+
+
+def _todo_of_credential(text: str) -> str:
+    """A provider that is away refuses no credential: another one would change nothing."""
+    if _AWAY in text:
+        return _todo(
+            "If the address is right, look at the provider's status page; deliveries wait for it.",
+            "notifyproviderstopped",
+        )
+    return _todo("What it says; workers read a new file within 5 s.", "notifycredentialrefused")
 
 
 async def _region(settings: Settings, services: Sequence[ServiceState]) -> list[Finding]:

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 
 from devtools.stack.paths import PROJECT
+from notify_streams.secret import Secret
 from notify_streams.settings import Settings
 from notify_streams.settings_providers import ProviderSettings
 from notify_streams.web.doctor import Finding, examine
@@ -87,7 +89,19 @@ async def test_services_that_never_answer_are_all_named_and_none_waits_for_anoth
     assert "topics" not in found, "Kafka does not answer"
     assert found["workers"].text == "are not known, because Redis does not answer"
     assert found["credential 1 of fcm (push)"].text.startswith("fcm does not respond within 3 s")
+    # Its credential is not what is wrong: nobody should replace it.
+    assert "file" not in found["credential 1 of fcm (push)"].todo
+    assert found["credential 1 of fcm (push)"].todo.endswith("docs/runbooks.md#notifyproviderstopped")
     assert list(found)[-1] == "categories and templates" and found["categories and templates"].ok
+
+
+async def test_what_a_provider_refuses_is_a_matter_of_its_credential() -> None:
+    settings = settings_at(NOWHERE)
+    wrong = msgspec.structs.replace(settings.providers, fcm_service_account=Secret("no key"))
+    found, _ = await examined(msgspec.structs.replace(settings, providers=wrong))
+    one = found["credential 1 of fcm (push)"]
+    assert "does not respond" not in one.text
+    assert "within 5 s" in one.todo and one.todo.endswith("docs/runbooks.md#notifycredentialrefused")
 
 
 async def test_the_clock_of_a_shard_that_does_not_answer_is_not_known() -> None:
