@@ -56,8 +56,10 @@ class Watchdog:
     After a pause in the observations (the process was stopped) every time starts anew.
     """
 
-    def __init__(self, after_s: float = 30.0, longest_pause_s: float = 20.0) -> None:
+    def __init__(self, after_s: float = 30.0, longest_pause_s: float = 20.0, every_s: float = 5.0) -> None:
+        """`every_s`: from one observation to the next."""
         self._after_s = after_s
+        self._every_s = every_s
         self._longest_pause_s = longest_pause_s
         self._observed_s: float | None = None
         self._changes: dict[tuple[str, Reason], _LastChange] = {}
@@ -66,6 +68,7 @@ class Watchdog:
 
     def stalled(self, now_s: float, after_s: float) -> tuple[Stuck, ...]:
         """What has made no progress for `after_s`, which may be shorter than the time after which it is stuck."""
+        now_s = self._known_until(now_s)
         return tuple(
             Stuck(what, reason, now_s - change.at_s)
             for (what, reason), change in self._changes.items()
@@ -74,10 +77,15 @@ class Watchdog:
 
     def longest_s(self, now_s: float) -> dict[Reason, float]:
         """The longest time without progress of anything that has some to make, by reason."""
+        now_s = self._known_until(now_s)
         found: dict[Reason, float] = {}
         for (_, reason), change in self._changes.items():
             found[reason] = max(found.get(reason, 0.0), now_s - change.at_s)
         return found
+
+    def _known_until(self, now_s: float) -> float:
+        """Up to when anything is known. While Kafka does not answer there is no observation, and nothing could make progress."""
+        return now_s if self._observed_s is None else min(now_s, self._observed_s + self._every_s)
 
     def observe(
         self, now_s: float, partitions: Mapping[TP, PartitionState], recovering: Iterable[tuple[str, float]] = ()

@@ -48,14 +48,15 @@ def name_of(worker: WorkerStatus) -> str:
 
 
 def worker_problems(seen: Observation) -> Iterator[FoundProblem]:
-    """Workers that are gone, roles without one, and what makes no progress."""
+    """Workers that are gone, roles without one, and what makes no progress although Kafka is there."""
+    no_kafka = any(one.code is ProblemCode.KAFKA_DOWN and one.fault is not None for one in seen.services)
     for worker in seen.workers:
         if worker.state == "gone":
             reason = worker.reasons[0] if worker.reasons else "it gives no sign of life"
             alone = not any(one.role == worker.role and one.state != "gone" for one in seen.workers)
             text = f"{name_of(worker).capitalize()} is gone: {reason}." + alone * " No other worker of its role runs."
             yield FoundProblem(ProblemCode.WORKER_GONE, name_of(worker), text)
-        else:
+        elif worker.summary is None or not no_kafka:
             yield from _stuck(worker)
     there = {worker.role for worker in seen.workers}
     for role in seen.roles:

@@ -80,3 +80,14 @@ def test_the_longest_time_without_progress_is_known_before_it_counts_as_stuck() 
     assert watchdog.longest_s(7.0) == {Reason.NOT_PROCESSED: 7.0}
     watchdog.observe(10.0, {TP0: PartitionState(9, 9, 9)})
     assert watchdog.longest_s(11.0) == {}
+
+
+def test_the_time_without_observations_does_not_count() -> None:
+    """Kafka does not answer for a minute: nothing of the worker is stuck, and no restart would help."""
+    watchdog = Watchdog()
+    watchdog.observe(0.0, {TP0: PartitionState(5, 9, 5)})
+    watchdog.observe(4.0, {TP0: PartitionState(5, 9, 5)})
+    assert watchdog.longest_s(64.0) == {Reason.NOT_PROCESSED: 9.0}
+    assert watchdog.stalled(64.0, 10.0) == ()
+    watchdog.observe(12.0, {TP0: PartitionState(5, 9, 5)})
+    assert [one.for_s for one in watchdog.stalled(13.0, 10.0)] == [13.0]

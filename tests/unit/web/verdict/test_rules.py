@@ -247,6 +247,19 @@ def test_beside_slow_critical_messages_no_role_is_named_that_they_do_not_wait_fo
     assert found.code is C.CRITICAL_SLOW and found.text.endswith("the limit is 2.0 s.")
 
 
+def test_while_kafka_is_away_nothing_of_a_worker_that_answers_is_stuck() -> None:
+    """Nothing can be read or committed: to restart workers, or to look at a partition's next record, would cure nothing."""
+    workers = [
+        a_worker(summary={"stalled": MANY_STALLED}),
+        a_worker("standard", port=6067, summary={"stalled": STALLED}),
+    ]
+    (found,) = problems_of(a_region(services=[down(C.KAFKA_DOWN, "Kafka")], workers=workers, roles=[]))
+    assert found.code is C.KAFKA_DOWN
+    hangs = a_worker("push", state="stuck", summary=None, reasons=["it accepts connections"])
+    found_too = problems_of(a_region(services=[down(C.KAFKA_DOWN, "Kafka")], workers=[hangs], roles=[]))
+    assert [one.code for one in found_too] == [C.KAFKA_DOWN, C.AGENT_STUCK]
+
+
 def test_a_cause_comes_first_and_takes_its_effects_along() -> None:
     waiting = ["Kafka at k:9092 does not answer", "outbox.publish fails for 25 s", "table contacts recovers"]
     workers = [
