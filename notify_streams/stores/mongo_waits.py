@@ -1,4 +1,4 @@
-"""Waiting for a condition of the MongoDB driver, so that a cancelled call cannot lock its client for ever.
+"""Waits of the MongoDB driver: a cancelled call cannot lock its client.
 
 The driver waits with `asyncio.wait_for`, which in Python 3.11 runs the wait as a task of its own. A call that is cancelled while such a wait
 times out goes on without that task: it releases the lock that another call holds, whose own release then fails, and the task takes the lock.

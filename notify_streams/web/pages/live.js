@@ -12,6 +12,7 @@
   let failures = 0;
   let paused = false;
   let last = updated.dataset.at; // the time of the latest verdict
+  let title = document.title; // its title, which begins with a sign and a blank
 
   function connect() {
     clearTimeout(timer);
@@ -30,8 +31,15 @@
     timer = setTimeout(again, silentMs);
   }
 
+  // The sign of a verdict that is not followed any more must not look like that of the present one, also in a row of tabs.
+  function old() {
+    document.title = `– ${last} UTC: ${title.slice(2)}`;
+    document.getElementById("s-verdict").classList.add("old");
+  }
+
   function again() {
     disconnect();
+    old();
     if (failures === 0) announced.textContent = "This page gets no more news.";
     updated.textContent = `no response since ${last} UTC`;
     updated.classList.add("lost");
@@ -45,16 +53,25 @@
     source = null;
   }
 
+  function leave() {
+    disconnect();
+    old();
+  }
+
   function show(event) {
     const before = document.getElementById("headline").textContent;
     for (const [name, html] of Object.entries(event.sections)) waiting.set(name, html);
     exchangeAll();
-    document.title = event.title;
+    title = event.title;
     if (event.at !== last) {
       last = event.at;
       failures = 0;
       updated.textContent = `as of ${last} UTC`;
       updated.classList.remove("lost");
+    }
+    if (failures === 0) {
+      document.title = title;
+      document.getElementById("s-verdict").classList.remove("old");
     }
     const headline = document.getElementById("headline").textContent;
     if (headline !== before) announced.textContent = headline;
@@ -85,7 +102,7 @@
   pause.addEventListener("click", () => {
     paused = !paused;
     pause.textContent = paused ? "Resume" : "Pause";
-    if (paused) disconnect();
+    if (paused) leave();
     else connect();
   });
   document.addEventListener("selectionchange", () => {
@@ -93,7 +110,7 @@
   });
   // A hidden page needs no connection: browsers have six for each host.
   document.addEventListener("visibilitychange", () => {
-    if (document.hidden) disconnect();
+    if (document.hidden) leave();
     else if (!paused) connect();
   });
   addEventListener("pagehide", disconnect);

@@ -23,11 +23,11 @@ async def a_client() -> None:
 
 
 @BY_MODULE
-@pytest.mark.parametrize("turns", range(5))
+@pytest.mark.parametrize("passes", range(5))
 async def test_a_call_that_is_cancelled_while_its_wait_times_out_takes_no_lock_with_it(
-    module: ModuleType, turns: int
+    module: ModuleType, passes: int
 ) -> None:
-    """`turns` of the event loop later, the call that has the lock ends."""
+    """After so many passes of the event loop, the call that has the lock ends."""
     lock = _async_create_lock()
     condition = _async_create_condition(lock)
 
@@ -40,11 +40,11 @@ async def test_a_call_that_is_cancelled_while_its_wait_times_out_takes_no_lock_w
     async with lock:
         await until(lambda: "waiters:1" in repr(lock), "the wait has timed out, and needs the lock to end")
         waiting.cancel()
-        for _ in range(turns):
+        for _ in range(passes):
             await asyncio.sleep(0)
         assert lock.locked(), "the cancelled call released the lock of this one"
     await asyncio.wait([waiting])
-    assert not lock.locked(), "nobody is left who would release the lock"
+    assert not lock.locked(), "no call is left that would release the lock"
 
 
 @BY_MODULE

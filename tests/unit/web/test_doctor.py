@@ -89,7 +89,7 @@ async def test_services_that_never_answer_are_all_named_and_none_waits_for_anoth
     assert "topics" not in found, "Kafka does not answer"
     assert found["workers"].text == "are not known, because Redis does not answer"
     assert found["credential 1 of fcm (push)"].text.startswith("fcm does not respond within 3 s")
-    # Its credential is not what is wrong: nobody should replace it.
+    # Its credential is not what is wrong: it need not be replaced.
     assert "file" not in found["credential 1 of fcm (push)"].todo
     assert found["credential 1 of fcm (push)"].todo.endswith("docs/runbooks.md#notifyproviderstopped")
     assert list(found)[-1] == "categories and templates" and found["categories and templates"].ok

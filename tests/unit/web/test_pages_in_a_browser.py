@@ -153,8 +153,13 @@ async def test_a_paused_page_changes_nothing_until_it_is_resumed(
 
     await until(has_gone)
     assert await page.get_by_role("heading", level=1).text_content() == "✓Everything works."
+    # In a row of tabs it must not look as if that were so now.
+    assert await page.title() == "– 03:04:05 UTC: Everything works. · us · notify-streams"
+    assert await page.locator(".old .verdict").count() == 1
     await page.get_by_role("button", name="Resume").press("Enter")
     await page.get_by_role("heading", level=1, name=KAFKA.text).wait_for()
+    assert await page.title() == f"✕ {KAFKA.text} · us · notify-streams"
+    assert await page.locator(".old .verdict").count() == 0
     await page.context.close()
 
 
@@ -168,12 +173,14 @@ async def test_a_page_that_gets_no_events_says_so_and_tries_again(
     await page.get_by_role("button", name="Pause").click()
     await page.get_by_role("button", name="Resume").click()
     await page.get_by_text("no response since 03:04:05 UTC").wait_for()
+    assert await page.title() == "– 03:04:05 UTC: Everything works. · us · notify-streams"
     await page.unroute("**/region/events")
     await page.context.set_offline(False)
     later = msgspec.structs.replace(a_status([KAFKA]).verdict, at=NOW + timedelta(seconds=5))
     show(worker, a_status(verdict=later))
     await page.get_by_role("heading", level=1, name=KAFKA.text).wait_for()
     await page.get_by_text("as of 03:04:10 UTC").wait_for()
+    assert await page.title() == f"✕ {KAFKA.text} · us · notify-streams"
     await page.context.close()
 
 
