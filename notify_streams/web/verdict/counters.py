@@ -25,6 +25,8 @@ _FAILED: Final = ("failed", "expired")
 _OLD_ADDRESS: Final = ("dead_token", "bad_address")
 #: A provider that refuses our credential is another problem.
 _CREDENTIAL: Final = ("HTTP 401", "HTTP 403")
+#: The circuit breaker or the limit kept the call back: it says nothing about the provider, and would hide what does.
+_NOT_CALLED: Final = "not called"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ def _values(summary: Summary) -> Counter[tuple[str, ...]]:
         if one.state in _FAILED and one.reason not in _OLD_ADDRESS:
             found["failed", one.channel] += one.count
     for end in summary.provider_ends:
-        if end.outcome == ProviderOutcome.RETRY and not end.end.startswith(_CREDENTIAL):
+        if end.outcome == ProviderOutcome.RETRY and not end.end.startswith((*_CREDENTIAL, _NOT_CALLED)):
             found["call failed", end.provider, end.end] += end.count
         elif end.outcome in (ProviderOutcome.ACCEPTED, ProviderOutcome.REJECTED, ProviderOutcome.DEAD_TOKEN):
             found["call answered", end.provider] += end.count

@@ -58,6 +58,14 @@ def test_one_that_ended_is_forgotten_after_the_window() -> None:
     assert found.rates().triggers == 0
 
 
+def test_calls_that_were_not_made_do_not_hide_why_the_provider_is_not_called() -> None:
+    """A breaker that is open keeps back many times more calls than its probes are."""
+    before = {"provider_ends": [ends("retry", "not called", 900)]}
+    after = {"provider_ends": [ends("retry", "not called", 1_000), ends("retry", "HTTP 429", 12)]}
+    found = window((0.0, {"a": before}), (20.0, {"a": after})).rates().providers["fcm"]
+    assert (found.answered, found.failed) == (0, {"HTTP 429": 12})
+
+
 def test_ends_of_calls_are_the_provider_s_unless_they_are_about_a_message_or_our_credential() -> None:
     before = {"provider_ends": [ends("accepted", "HTTP 200", 10)]}
     after = {
