@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,7 @@ from faust.web.drivers import aiohttp as stock
 from notify_streams import metrics, tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from aiohttp.web import BaseRequest, Request, Server, StreamResponse
 
@@ -63,8 +64,8 @@ class WebLimits:
 class Connections:
     """Accepts connections up to a limit and closes those that wait too long for a request.
 
-    At the limit the one that has waited longest is closed; if all have requests, the next one stays in the kernel's queue. So a
-    client that is quick is served, however many others hold connections.
+    At the limit the one that has waited longest, for a request or its body, is closed; if all have whole requests, the next one stays in
+    the kernel's queue. So a client that is quick is served, however many others hold connections.
     """
 
     def __init__(self, server: Server, limits: WebLimits, silent_s: float = _SILENT_S) -> None:
@@ -73,7 +74,7 @@ class Connections:
         self._accept_gap_s = 1 / limits.connections_per_s
         self._silent_s = silent_s
         self._loop = asyncio.get_running_loop()
-        #: Connections without a request, and since when; the oldest first.
+        #: Connections without a request, or without its body, and since when; the oldest first.
         self._waiting: dict[RequestHandler, float] = {}
         self._busy: set[RequestHandler] = set()
         self._changed = asyncio.Event()
@@ -147,6 +148,21 @@ class _Handler(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._connections.closed(self)
         super().connection_lost(exc)
+
+    @contextmanager
+    def awaiting_body(self) -> Iterator[None]:
+        """While the client sends the body of its request, another client may have the place."""
+        self._connections.end(self)
+        try:
+            yield
+        finally:
+            self._connections.begin(self)
+
+
+def awaiting_body(request: BaseRequest) -> AbstractContextManager[None]:
+    """The block reads the body of a request."""
+    handler = request.protocol
+    return handler.awaiting_body() if isinstance(handler, _Handler) else nullcontext()
 
 
 class RequestRate:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from notify_streams.web_server import MAX_BODY_BYTES
+from notify_streams.web_server import MAX_BODY_BYTES, awaiting_body
 
 if TYPE_CHECKING:
-    from aiohttp.web import Request
+    from aiohttp.web import BaseRequest
 
 _TIMEOUT_S: Final = 5.0
 
@@ -20,7 +20,7 @@ class BodyTooLong(Exception):
         super().__init__(f"the body must have at most {limit} bytes")
 
 
-async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+async def read_body(request: BaseRequest, limit: int = MAX_BODY_BYTES) -> bytes:
     """The whole body, of at most `limit` bytes.
 
     Raises:
@@ -28,9 +28,10 @@ async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
         TimeoutError: the body did not arrive within 5 s.
     """
     body = bytearray()
-    async with asyncio.timeout(_TIMEOUT_S):
-        while chunk := await request.content.read(limit + 1 - len(body)):
-            body += chunk
-            if len(body) > limit:
-                raise BodyTooLong(limit)
+    with awaiting_body(request):
+        async with asyncio.timeout(_TIMEOUT_S):
+            while chunk := await request.content.read(limit + 1 - len(body)):
+                body += chunk
+                if len(body) > limit:
+                    raise BodyTooLong(limit)
     return bytes(body)

@@ -13,6 +13,7 @@ from aiohttp.web import BaseRequest, Response, Server, StreamResponse
 
 from devtools.stack.ports import free_port
 from notify_streams import metrics, tasks
+from notify_streams.web.request_body import read_body
 from notify_streams.web_server import MAX_CONNECTIONS, Connections, RequestRate, Web, WebLimits, listen
 from tests.unit.web.conftest import NewWorker
 from tests.waiting import until
@@ -155,6 +156,27 @@ async def test_at_the_limit_the_oldest_connection_without_a_request_makes_room(
         reader, _ = await connections(port, REQUEST)
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
         assert await is_closed(oldest, 5) and not await is_closed(other)
+
+
+async def test_bodies_that_do_not_arrive_keep_no_quick_client_out(
+    connections: Callable[..., Awaitable[Connection]],
+) -> None:
+    async def length(request: BaseRequest) -> Response:
+        return Response(text=f"{len(await read_body(request))} bytes")
+
+    head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\n"
+    async with serving(length) as (port, _):
+        slow = [await connections(port, head + b"abc") for _ in range(2)]
+        for _ in range(3):
+            reader, _ = await connections(port, head + b"0123456789")
+            # A body has 5 s.
+            answer = await asyncio.wait_for(reader.readuntil(b" bytes"), 3)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"\r\n\r\n10 bytes")
+        assert await is_closed(slow[0], 1)
+        # Who sends the rest in time has not lost the place.
+        reader, writer = await connections(port, head + b"012")
+        writer.write(b"3456789")
+        assert (await asyncio.wait_for(reader.readuntil(b" bytes"), 3)).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_while_all_connections_have_requests_the_next_one_waits_for_its_turn(
