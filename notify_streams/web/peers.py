@@ -12,6 +12,7 @@ import msgspec
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.field_errors import DECODE_ERRORS
+from notify_streams.response_body import read_response
 from notify_streams.roles import ROLES
 from notify_streams.stores.redis import connect
 from notify_streams.web.region_reads import read_shared
@@ -140,9 +141,8 @@ async def _fetch(session: aiohttp.ClientSession, region: str, worker: Registered
     host = f"[{entry.host}]" if ":" in entry.host else entry.host
     try:
         async with session.get(f"http://{host}:{entry.port}/", allow_redirects=False) as response:
-            if not 0 < (response.content_length or 0) <= _MAX_BYTES:
-                return Peer(worker, None, "silent")
-            body = await response.read()
+            # The declared length is of the bytes before they are decompressed.
+            body = await read_response(response, _MAX_BYTES + 1)
     except aiohttp.ConnectionTimeoutError:
         return Peer(worker, None, "unreachable")
     except TimeoutError:
@@ -150,8 +150,10 @@ async def _fetch(session: aiohttp.ClientSession, region: str, worker: Registered
     except (aiohttp.ClientError, OSError):
         return Peer(worker, None, "refused")
     try:
-        found = _read(body)
+        found = _read(body) if len(body) <= _MAX_BYTES else None
     except DECODE_ERRORS:
+        found = None
+    if found is None:
         return Peer(worker, None, "silent")
     if found.region != region or found.role not in ROLES or found.id != entry.id:
         return Peer(worker, None, "refused")

@@ -43,6 +43,7 @@ BAD: dict[str, bytes] = {
     "no times": msgspec.json.encode(GOOD),
     "not JSON": b"1 1 {",
     "not UTF-8": b'1 1 {"id":"\xff"}',
+    "nested too deep": b'1 1 {"x":' + b"[" * 1000 + b"}",
     "a time that is no number": b"1e3 1 {}",
     "a time after the year 9999": b"999999999999999 1 " + msgspec.json.encode(GOOD),
     "a registration after the year 9999": b"1 999999999999999 " + msgspec.json.encode(GOOD),
