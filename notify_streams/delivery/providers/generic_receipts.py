@@ -8,7 +8,7 @@ The body is ``{"type", "timestamp", "data"}``.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import msgspec
@@ -51,6 +51,8 @@ class AddressData(msgspec.Struct):
 _read: Final = msgspec.json.Decoder(_Event).decode
 _read_delivery: Final = msgspec.json.Decoder(DeliveryData).decode
 _read_address: Final = msgspec.json.Decoder(AddressData).decode
+#: No receipt and no choice has an earlier time.
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STATES: Final = {"delivery.delivered": "delivered", "delivery.failed": "failed"}
 _EVENTS: Final = {f"address.{event}": event for event in AddressEvent}
 
@@ -68,6 +70,8 @@ def generic_reports(body: bytes, webhook_id: str, at: datetime) -> list[Report]:
     kind: type[_Event | DeliveryData | AddressData] = _Event
     try:
         event = _read(body)
+        if event.timestamp is not None and event.timestamp < _EPOCH:
+            raise InvalidReport("`timestamp` is before 1970")
         if event.type in _STATES:
             kind = DeliveryData
             return _receipt(event, at)

@@ -211,6 +211,11 @@ def test_generic(event: dict[str, Any], expected: list[tuple[object, ...]]) -> N
         orjson.dumps({"type": "delivery.failed", "data": DELIVERY | {"reason": "because"}}),
         orjson.dumps({"type": "address.stopped", "data": {"channel": "push", "address": "token"}}),
         orjson.dumps({"type": "address.stopped", "data": {"channel": "sms", "address": "a@b.example"}}),
+        *(
+            b'{"type": "address.allowed", "timestamp": "%b", "data": {"channel": "sms", "address": "+15550100201"}}'
+            % at
+            for at in (b"1969-12-31T23:59:59Z", b"0001-01-01T00:00:00+10:00")
+        ),
     ],
 )
 def test_what_is_no_generic_report_is_refused(body: bytes) -> None:
