@@ -26,7 +26,7 @@ queues_to: dict[str, PartitionQueues] = {}
 
 
 async def forward(event: BatchEvent, queues: PartitionQueues) -> None:
-    """Queue the batch, which is acknowledged when the other region's Kafka has it. Waits while the partition's queue is full."""
+    """Queue the batch, which is acknowledged when the other region's Kafka has it."""
     await queues.submit(event.value, event.ack)
 
 

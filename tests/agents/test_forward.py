@@ -26,6 +26,8 @@ class FakeRemote:
 
     def __init__(self) -> None:
         self.away = False
+        #: Partitions whose batches fail, and the error.
+        self.refused: dict[int, Exception] = {}
         self.failed = 0
         self.received: list[bytes | None] = []
 
@@ -33,6 +35,9 @@ class FakeRemote:
         if self.away:
             self.failed += 1
             raise RetryLater("eu does not answer")
+        if batch.partition in self.refused:
+            self.failed += 1
+            raise self.refused[batch.partition]
         self.received += [record.value for record in batch.records]
 
 
@@ -76,6 +81,38 @@ async def test_a_batch_waits_until_the_other_region_answers(
     await until(lambda: remote.failed > 1)
     assert event.acknowledged == 0
     remote.away = False
+    await until(acknowledged(event))
+    assert remote.received == [b"1"]
+
+
+async def test_a_partition_that_the_other_region_does_not_take_holds_up_no_other(
+    load_agent: LoadAgent, remote: FakeRemote, queues: PartitionQueues
+) -> None:
+    agent = load_agent("forward", "agents.forward")
+    remote.refused = {1: RetryLater("it has no leader")}
+    waiting = [an_event(b"waits", partition=1) for _ in range(20)]
+    events = [an_event(b"goes on", partition=2) for _ in range(20)]
+
+    async def forward_all() -> None:
+        for one, other in zip(waiting, events, strict=True):
+            await agent.forward(one, queues)
+            await until(lambda: remote.failed)
+            await agent.forward(other, queues)
+
+    await asyncio.wait_for(forward_all(), 10)
+    await until(acknowledged(*events))
+    remote.refused.clear()
+    await until(acknowledged(*waiting))
+
+
+async def test_after_an_unknown_error_a_partition_goes_on(
+    load_agent: LoadAgent, remote: FakeRemote, queues: PartitionQueues
+) -> None:
+    agent = load_agent("forward", "agents.forward")
+    remote.refused, event = {3: AssertionError("Unrecognized partition")}, an_event(b"1")
+    await agent.forward(event, queues)
+    await until(lambda: remote.failed)
+    remote.refused.clear()
     await until(acknowledged(event))
     assert remote.received == [b"1"]
 

@@ -1,16 +1,19 @@
 """Forwards batches to one region: one queue for each partition.
 
 Batches of a partition are forwarded in order, each acknowledged afterwards; batches that waited are sent as one, because a round trip
-costs the same for many records. There is no order between partitions.
+costs the same for many records. There is no order between partitions, and none waits for another one: the transport bounds what a
+partition has in memory, because it delivers at most two full batches before one is acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from notify_streams import tasks
+from notify_streams.errors import RetryLater
 from notify_streams.retry import RetryPolicy
 from notify_streams.transport import RecordBatch
 
@@ -23,10 +26,10 @@ if TYPE_CHECKING:
 
     QueuedBatch = tuple[Batch, Callable[[], object]]
 
+log = logging.getLogger(__name__)
+
 #: Without a limit: the records belong to another region's users, and the topic keeps them for a week.
 _RETRY: Final = RetryPolicy("forward", first_s=0.1, max_s=5.0)
-#: Batches of one partition that may wait in memory, besides those being sent.
-_QUEUE_SIZE: Final = 3
 
 
 class _PartitionQueue(NamedTuple):
@@ -45,13 +48,13 @@ class PartitionQueues:
         self._queues: dict[int, _PartitionQueue] = {}
 
     async def submit(self, batch: Batch, acknowledge: Callable[[], object]) -> None:
-        """Queue a batch; waits while the partition's queue is full. `acknowledge` is called when the other region has the batch."""
+        """Queue a batch. `acknowledge` is called when the other region has it."""
         queue = self._queues.get(batch.partition)
         if queue is None:
-            batches: asyncio.Queue[QueuedBatch] = asyncio.Queue(_QUEUE_SIZE)
+            batches: asyncio.Queue[QueuedBatch] = asyncio.Queue()
             queue = _PartitionQueue(batches, asyncio.create_task(self._send(batches)))
             self._queues[batch.partition] = queue
-        await queue.batches.put((batch, acknowledge))
+        queue.batches.put_nowait((batch, acknowledge))
 
     def on_revoked(self, partitions: Collection[int]) -> None:
         """Drop the queues of these partitions. Their new owner reads again what was not acknowledged."""
@@ -73,13 +76,26 @@ class PartitionQueues:
                 queued.append(batches.get_nowait())
             batch = merge_batches([batch for batch, _ in queued])
             if self._spans is None:
-                await self._retry.call(self._remote.forward, batch)
+                await self._retry.call(self._forward, batch)
             else:
                 batch, traces = self._spans.begin(batch)
-                await self._retry.call(self._remote.forward, batch)
+                await self._retry.call(self._forward, batch)
                 self._spans.end(batch, traces)
             for _, acknowledge in queued:
                 acknowledge()
+
+    async def _forward(self, batch: Batch) -> None:
+        """As `RemoteRegion.forward`. After an unknown error too the batch is forwarded again: it would stop the partition without a sign."""
+        try:
+            await self._remote.forward(batch)
+        except RetryLater:
+            raise
+        except Exception as error:
+            log.exception(
+                "a batch could not be forwarded, will be retried",
+                extra={"action": "forward.error", "topic": batch.topic, "partition": batch.partition},
+            )
+            raise RetryLater(f"{batch.topic}-{batch.partition}: {type(error).__name__}") from error
 
 
 def merge_batches(batches: Sequence[Batch]) -> Batch:
