@@ -82,7 +82,14 @@ class ErasureRunner:
     async def _run(self) -> None:
         while True:
             self._woken.clear()
-            found = await _RETRY.call(self.run_due)
+            try:
+                found = await _RETRY.call(self.run_due)
+            except Exception as error:  # erasures must not wait without an end because this task has ended
+                log.error(
+                    "erasures were not looked for, will be retried",
+                    extra={"action": "erasure.look", "error": type(error).__name__},
+                )
+                found = 1
             try:
                 async with asyncio.timeout(_AGAIN_S if found else _LOOK_S):
                     await self._woken.wait()

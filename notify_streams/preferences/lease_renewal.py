@@ -81,7 +81,9 @@ class LeaseRenewal:
         while True:
             try:
                 renewed = await self.renew()
-            except RetryLater as error:
+            except Exception as error:  # without a lease every check reads the durable records, so any error is retried
+                if not isinstance(error, RetryLater):
+                    log.exception("the lease was not renewed, will be retried", extra={"action": "lease.error"})
                 self.works = False
                 await attempts.failed(error)
                 continue

@@ -310,3 +310,22 @@ async def test_the_lease_of_a_worker_that_ends_is_renewed_by_another_before_it_i
 
 def _more_than(counts: Callable[[], list[int]], limit: int) -> bool:
     return sum(counts()) > limit
+
+
+async def test_an_unknown_error_does_not_end_the_renewal(env_of: OpenEnv) -> None:
+    env = await env_of()
+
+    class Broken(LeaseRenewal):
+        tries = 0
+
+        async def renew(self) -> bool:
+            self.tries += 1
+            if self.tries == 1:
+                raise ZeroDivisionError("a defect of the driver")
+            return await super().renew()
+
+    renewal = Broken(env.redis, env.deltas, env.repository, env.bound, env.prefix)
+    running = asyncio.create_task(renewal.run())
+    await until_trusted(env)
+    await stop([running])
+    assert renewal.works

@@ -14,6 +14,7 @@ from notify_streams import metrics
 from notify_streams.erasure.runner import ErasureRunner
 from notify_streams.erasure.store import OpenErasure, open_erasure
 from notify_streams.errors import PermanentFailure, RetryLater, StoreUnavailable, UnknownFailure
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from notify_streams.erasure.runner import Note, Step
@@ -211,3 +212,24 @@ async def test_one_that_another_worker_may_have_taken_meanwhile_is_left_to_it() 
 
 def test_a_document_that_cannot_be_read_stops_no_other() -> None:
     assert open_erasure({"_id": "person:1", "bucket": 3}) is None
+
+
+async def test_an_unknown_error_of_a_look_ends_no_erasure_for_good() -> None:
+    class FailsOnce(FakeErasures):
+        looks = 0
+
+        async def take_due(self, now: datetime) -> list[OpenErasure]:
+            self.looks += 1
+            if self.looks == 1:
+                raise ZeroDivisionError("a defect")
+            return await super().take_due(now)
+
+    erasures = FailsOnce()
+    runner = a_runner(erasures, FakeData())
+    await runner.start()
+    try:
+        await until(lambda: erasures.looks)
+        runner.wake()
+        await until(lambda: erasures.first_pass_at is not None)
+    finally:
+        await runner.stop()
