@@ -76,7 +76,9 @@ class _Publication:
     batches: Sequence[DecidedBatch]
     began_ns: int
     committed_ns: int
-    #: Bucket → task that publishes its rows, then acknowledges its batches.
+    #: Topic and partition → what publishes its rows.
+    sends: Mapping[tuple[str, int], asyncio.Task[None]] = field(default_factory=dict)
+    #: Of one that takes long: bucket → what acknowledges its batches when its rows are published.
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     published: list[OutboxRow] = field(default_factory=list)
 
@@ -150,16 +152,19 @@ class FlushLoop:
 
     async def run(self) -> None:
         """Flush until cancelled. A cancellation at any point loses nothing."""
-        async with asyncio.TaskGroup() as publishing:
-            while True:
-                batches: list[DecidedBatch] = []
-                try:
-                    if await self._is_due():
-                        batches = await self._queue.next_flush()
-                        await self._flush(batches, publishing)
-                except Exception:
-                    self._current.intersection_update(self._late)
-                    await self._read_again(batches)
+        try:
+            async with asyncio.TaskGroup() as publishing:
+                while True:
+                    batches: list[DecidedBatch] = []
+                    try:
+                        if await self._is_due():
+                            batches = await self._queue.next_flush()
+                            await self._flush(batches, publishing)
+                    except Exception:
+                        self._current.intersection_update(self._late)
+                        await self._read_again(batches)
+        finally:
+            await self._publisher.stop()
 
     async def _read_again(self, batches: Sequence[DecidedBatch]) -> None:
         """After an unknown error: it is not known how far their flush came, but the ledger knows."""
@@ -355,39 +360,50 @@ class FlushLoop:
     async def _publish(
         self, flush: Flush, batches: Sequence[DecidedBatch], began_ns: int, publishing: asyncio.TaskGroup
     ) -> None:
-        """Publish and acknowledge a committed flush, each bucket for itself; returns earlier if that takes long."""
+        """Publish and acknowledge a committed flush; returns earlier if that takes long, and then each bucket ends for itself."""
         for batch in batches:
             self._dedup_cache.add(
                 {entry.notification: entry.fingerprint for entry in batch.entries if entry.notification}
             )
         one = _Publication(flush, batches, began_ns, time.time_ns())
         with metrics.PUBLISH.time():
-            for bucket in {batch.partition for batch in batches}:
-                one.tasks[bucket] = publishing.create_task(self._publish_bucket(one, bucket))
-            _, late = await asyncio.wait(one.tasks.values(), timeout=_PUBLISH_WAIT_S)
-        if not late:
-            self._end(one)
+            one.sends = self._publisher.begin(flush.rows)
+            if one.sends:
+                await asyncio.wait(one.sends.values(), timeout=_PUBLISH_WAIT_S)
+        if all(send.done() for send in one.sends.values()):
+            try:
+                for send in one.sends.values():
+                    send.result()
+                self._acknowledge(one, flush.rows, batches)
+            finally:
+                self._end(one)
             return
         self._late[flush.id] = one
-        for task in late:
+        for bucket in {batch.partition for batch in batches}:
+            one.tasks[bucket] = task = publishing.create_task(self._acknowledge_when_published(one, bucket))
             task.add_done_callback(lambda _: self._end_late(one))
-        while sum(each.size_bytes() for each in self._late.values()) > self._limits.waiting_bytes:
-            await asyncio.wait(self._publishing(), return_when=asyncio.FIRST_COMPLETED)
+        while (waiting := self._publishing()) and self._late_bytes() > self._limits.waiting_bytes:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _publish_bucket(self, one: _Publication, bucket: int) -> None:
+    async def _acknowledge_when_published(self, one: _Publication, bucket: int) -> None:
         batches = [batch for batch in one.batches if batch.partition == bucket]
+        rows = [row for row in one.flush.rows if row.bucket == bucket]
         try:
-            rows = [row for row in one.flush.rows if row.bucket == bucket]
-            await self._publisher.publish(rows)
-            failpoint("after_publish")
-            one.published += rows
-            _count(batches)
-            failpoint("before_acknowledge")
-            for batch in batches:
-                batch.ack_handle.ack()
-            failpoint("after_acknowledge")
+            for target in {(row.topic, row.partition): None for row in rows}:
+                await asyncio.shield(one.sends[target])
+            self._acknowledge(one, rows, batches)
         except Exception:
             await self._read_again(batches)
+
+    def _acknowledge(self, one: _Publication, rows: Sequence[OutboxRow], batches: Sequence[DecidedBatch]) -> None:
+        """Kafka has these rows, which are all of the batches."""
+        failpoint("after_publish")
+        one.published += rows
+        _count(batches)
+        failpoint("before_acknowledge")
+        for batch in batches:
+            batch.ack_handle.ack()
+        failpoint("after_acknowledge")
 
     def _publishing(self, bucket: int | None = None) -> list[asyncio.Task[None]]:
         """What publishes the late rows of a bucket, or all of them."""
@@ -397,6 +413,9 @@ class FlushLoop:
             for number, task in one.tasks.items()
             if bucket in (None, number) and not task.done()
         ]
+
+    def _late_bytes(self) -> int:
+        return sum(one.size_bytes() for one in self._late.values())
 
     def _end_late(self, one: _Publication) -> None:
         if one.flush.id in self._late and all(task.done() for task in one.tasks.values()):
@@ -414,7 +433,7 @@ class FlushLoop:
         """Leave rows that were not published to the relay, here or where their bucket is now."""
         given_up, late = list(self._late.values()), self._publishing()
         self._late.clear()
-        await tasks.stop(late)
+        await tasks.stop([*late, *(send for one in given_up for send in one.sends.values())])
         self._current.difference_update(one.flush.id for one in given_up)
         if conditions := [rows_filter(one.published) for one in given_up if one.published]:
             try:

@@ -14,6 +14,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.topics import DEAD_LETTERS
 from notify_streams.transport.batch_producer import most_batches
+from notify_streams.transport.client_shutdown import is_cancelled
 from notify_streams.transport.send_errors import RecordTooLarge
 
 if TYPE_CHECKING:
@@ -66,10 +67,28 @@ async def publish_in_time(producer: Producer, rows: RowsByPartition, batch_timeo
     Raises:
         Exception: as `publish`.
     """
-    each = (most_batches(chain.from_iterable(row.records for row in queue), _BATCH_BYTES) for queue in rows.values())
-    batches = max(each, default=2)
+    batches = max(map(_most_batches, rows.values()), default=2)
     async with asyncio.timeout(batch_timeout_s * batches):
         await publish(producer, rows)
+
+
+async def publish_partition_in_time(producer: Producer, rows: deque[OutboxRow], batch_timeout_s: float) -> None:
+    """`publish_in_time` for the rows of one partition.
+
+    Raises:
+        Exception: as `publish`.
+    """
+    try:
+        async with asyncio.timeout(batch_timeout_s * _most_batches(rows)):
+            await _in_order(producer, rows)
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        raise RetryLater("the producer cancelled a batch") from error
+
+
+def _most_batches(rows: Iterable[OutboxRow]) -> int:
+    return most_batches(chain.from_iterable(row.records for row in rows), _BATCH_BYTES)
 
 
 async def _in_order(producer: Producer, queue: deque[OutboxRow]) -> None:

@@ -9,8 +9,8 @@ import asyncio
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
-from notify_streams import metrics
-from notify_streams.outbox.publisher import publish_in_time, rows_by_partition
+from notify_streams import metrics, tasks
+from notify_streams.outbox.publisher import publish_partition_in_time, rows_by_partition
 from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -32,22 +32,30 @@ class RowPublisher:
         self._batch_timeout_s = batch_timeout_s
         #: Who waits for a lock gets it in order.
         self._in_turn: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._sends: set[asyncio.Task[None]] = set()
 
-    async def publish(self, rows: Iterable[OutboxRow]) -> None:
-        """Return when Kafka has acknowledged all rows; retries without limit.
+    def begin(self, rows: Iterable[OutboxRow]) -> dict[tuple[str, int], asyncio.Task[None]]:
+        """Topic and partition → task that ends when Kafka has acknowledged all rows for it; it retries without limit.
 
         Rows of a later call are behind those of an earlier one that are for the same partition.
         """
-        async with asyncio.TaskGroup() as partitions:
-            for target, queue in rows_by_partition(rows).items():
-                partitions.create_task(self._publish_to(target, queue))
+        sends = {}
+        for target, queue in rows_by_partition(rows).items():
+            sends[target] = send = asyncio.create_task(self._publish_to(target, queue))
+            self._sends.add(send)
+            send.add_done_callback(self._sends.discard)
+        return sends
+
+    async def stop(self) -> None:
+        """Cancel what is not acknowledged."""
+        await tasks.stop(list(self._sends))
 
     async def _publish_to(self, target: tuple[str, int], queue: deque[OutboxRow]) -> None:
         async with self._in_turn[target]:
             attempts = _RETRY.attempts()
             while True:
                 try:
-                    await publish_in_time(self._producer, {target: queue}, self._batch_timeout_s)
+                    await publish_partition_in_time(self._producer, queue, self._batch_timeout_s)
                 except Exception as error:  # the rows are durable, so any error may be retried
                     metrics.FLUSH_RETRIES.labels("broker").inc()
                     await attempts.failed(error)
