@@ -58,6 +58,8 @@ class Apns:
         self._tokens = ProviderTokens.of(config)
         self._topic = config.apns_topic or ""
         self._http = Http2Client(config.apns or "", config)
+        #: The provider token that the present connections know; None: they know none.
+        self._sent: str | None = None
         self._files = CredentialFiles(self.name, config, ("apns_key_id", "apns_key"), self._loaded, self._use)
 
     async def start(self) -> None:
@@ -83,7 +85,7 @@ class Apns:
         }
         # Every attempt of a delivery has the same `apns-id` for one device.
         varying["apns-id"] = str(uuid5(_NAMESPACE, f"{message.delivery_id} {message.to}"))
-        varying["authorization"] = f"bearer {self._tokens.token(now)}"
+        varying["authorization"] = f"bearer {self._token(now)}"
         response = await self._http.post(f"/3/device/{message.to}", headers, varying, body)
         result = apns_result(response, varying["apns-id"])
         if result.code in _TOKEN_REASONS:
@@ -101,10 +103,19 @@ class Apns:
             )
         return tokens
 
+    def _token(self, now: float) -> str:
+        """The provider token; a new one begins new connections, because one takes no other token for 20 minutes (TooManyProviderTokenUpdates)."""
+        token = self._tokens.token(now)
+        if self._sent is not None and token is not self._sent:
+            self._http.leave_connections()
+        self._sent = token
+        return token
+
     def _use(self, tokens: ProviderTokens) -> None:
-        """A connection stays with the key of its first push (UnrelatedKeyIdInToken), and takes one new token in 20 minutes."""
+        """A connection stays with the key of its first push (UnrelatedKeyIdInToken)."""
         self._tokens = tokens
         self._http.leave_connections()
+        self._sent = None
 
 
 class ProviderTokens:

@@ -79,6 +79,17 @@ async def test_a_new_apns_key_is_used_at_once_though_a_connection_stays_with_its
     assert {(one.outcome, one.code) for one in (*first, *later)} == {(ProviderOutcome.ACCEPTED, None)}
 
 
+async def test_a_token_that_is_renewed_soon_after_a_connection_began_is_taken(sandbox: Any, outbox_of: Any) -> None:
+    provider = sandbox.client("apns")
+    await provider.start()
+    outbox = outbox_of("push", lambda number: sandbox.contact("apns", number))
+    results = [await provider.send(outbox.message())]
+    provider._tokens._issued_at -= 51 * 60
+    results += [await provider.send(outbox.message()) for _ in range(3)]
+    await provider.close()
+    assert {(one.outcome, one.code) for one in results} == {(ProviderOutcome.ACCEPTED, None)}
+
+
 async def test_goaway_costs_no_message_and_none_is_there_twice(sandbox: Any, outbox_of: Any) -> None:
     await sandbox.control(provider="apns", go_away=0.3, latency_ms=5, seed=3)
     outbox = outbox_of("push", lambda number: sandbox.contact("apns", number))
