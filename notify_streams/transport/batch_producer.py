@@ -15,7 +15,9 @@ from operator import attrgetter
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import (
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     MessageSizeTooLargeError,
@@ -25,7 +27,7 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import TopicPartition
 
-from notify_streams import kafka
+from notify_streams import kafka, tasks
 from notify_streams.kafka import KafkaConnection
 from notify_streams.transport.client_shutdown import abort_connections
 from notify_streams.transport.record_batch import Record
@@ -43,6 +45,8 @@ MIN_COMPRESSED_RECORDS = 4
 _UNCOMPRESSED = 0
 #: For its connections, and for its task, to end.
 _ABANDON_TIMEOUT_S = 1.0
+#: Between two attempts to connect the next producer.
+_CONNECT_AGAIN_S = 0.2
 #: How often it is looked whether a partition has a leader.
 _LEADER_LOOK_S = 0.1
 _NO_LEADER = -1
@@ -162,6 +166,10 @@ class BatchProducer:
         self._producer: Any = None
         self._started = False
         self._connecting = asyncio.Lock()
+        #: Connects the next producer while the present one serves the partitions without a gap.
+        self._replacing: asyncio.Task[None] | None = None
+        #: Partitions with a gap in the sequence numbers of the present producer: Kafka refuses what follows.
+        self._gaps: set[TopicPartition] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._withdrawals: WeakKeyDictionary[Any, SendWithdrawal] = WeakKeyDictionary()
         #: Batch sizes of topics that refused a batch within `max_produce_bytes`.
@@ -179,6 +187,7 @@ class BatchProducer:
     async def stop(self) -> None:
         """Wait for what is in flight, then disconnect."""
         self._started = False
+        await tasks.stop([self._replacing])
         producer, self._producer = self._producer, None
         if producer is not None:
             await self._retire(producer)
@@ -220,10 +229,10 @@ class BatchProducer:
         at = 0
         while at < len(records):
             limit = self._limits.get(topic, settings.max_produce_bytes)
-            producer, sender = None, _BatchSender()
+            producer, sender, tp = None, _BatchSender(), TopicPartition(topic, partition)
             try:
                 async with asyncio.timeout(settings.produce_timeout_s) as timeout:
-                    producer = await self._connected()
+                    producer = await self._connected(tp)
                     batches = build_batches(
                         topic,
                         partition,
@@ -239,14 +248,14 @@ class BatchProducer:
                             # This batch was built while the one before was in flight.
                             at = await sender.finish(at)
                             timeout.reschedule(asyncio.get_running_loop().time() + settings.produce_timeout_s)
-                            await _until_led(producer, TopicPartition(topic, partition))
+                            await _until_led(producer, tp)
                             sender.begin(builder, await producer.send_batch(builder, topic, partition=partition))
                     except RecordTooLarge as error:
                         error.sent = await sender.finish(at)
                         raise
                     at = await sender.finish(at)
             except _TOO_LARGE as error:
-                self._replace(producer)
+                self._replace(producer, tp)
                 if sender.count == 1:
                     raise RecordTooLarge(topic, partition, at, sender.size, limit, sent=at) from error
                 self._limits[topic] = max(min(limit, sender.size) // 2, 1)
@@ -259,14 +268,17 @@ class BatchProducer:
             except (KafkaError, TimeoutError, OSError) as error:
                 kafka.note_missing_right(self._connection, error)
                 if sender.in_flight:
-                    await self._give_up(producer, TopicPartition(topic, partition), error)
+                    await self._give_up(producer, tp, error)
                 raise BatchNotSent(topic, partition, range(at, len(records)), error) from error
             finally:
                 first = sender.first if first < 0 else first
                 last = max(last, sender.last)
         return SentBatch(topic, partition, first, last, len(records))
 
-    async def _connected(self) -> Any:
+    async def _connected(self, tp: TopicPartition | None = None) -> Any:
+        """The present producer; if `tp` has a gap, the next one."""
+        while tp in self._gaps and self._replacing is not None:
+            await asyncio.wait([self._replacing])
         async with self._connecting:
             if not self._started:
                 raise RuntimeError("the batch producer is not started")
@@ -298,15 +310,60 @@ class BatchProducer:
         if is_clean is None:
             await self._abandon(producer)
         elif not (is_clean and isinstance(error, TimeoutError)):
-            self._replace(producer)
+            self._replace(producer, tp)
 
-    def _replace(self, failed: Any) -> None:
-        """Use a new producer from now on: a refused batch leaves a gap in the sequence numbers, and Kafka refuses what follows."""
+    def _replace(self, failed: Any, tp: TopicPartition) -> None:
+        """Use a new producer from now on: a refused batch leaves a gap in the sequence numbers, and Kafka refuses what follows.
+
+        Until it is connected, which takes long if it asks a broker that hangs, the present one goes on with the other partitions.
+        """
         if self._producer is failed:
-            self._producer = None
-            retiring = asyncio.create_task(self._retire(failed))
-            self._retiring.add(retiring)
-            retiring.add_done_callback(self._retiring.discard)
+            self._gaps.add(tp)
+            if self._replacing is None:
+                self._replacing = asyncio.create_task(self._connect_next(failed))
+
+    async def _connect_next(self, failed: Any) -> None:
+        following = None
+        try:
+            while following is None and self._producer is failed:
+                try:
+                    following = await self._prepared(failed.client)
+                except (KafkaError, TimeoutError, OSError) as error:
+                    log.warning(
+                        "the next producer cannot connect yet, will be retried",
+                        extra={"action": "producer.replace", "error": error},
+                    )
+                    await asyncio.sleep(_CONNECT_AGAIN_S)
+        finally:
+            self._replacing = None
+            retired = following
+            if self._producer is failed:
+                self._gaps.clear()
+                self._producer, retired = following, failed
+            if retired is not None:
+                self._retire_soon(retired)
+
+    async def _prepared(self, client: Any) -> Any:
+        """A producer that knows the topics, and has the connections, of this client. It would wait for any broker that hangs to get them."""
+        nodes = [
+            node for (node, group), one in client._conns.items() if group == ConnectionGroup.DEFAULT and one.connected()
+        ]
+        async with asyncio.timeout(self._settings.produce_timeout_s):
+            producer = await self._connect()
+            try:
+                if not await producer.client.set_topics(set(client._topics)):
+                    raise KafkaConnectionError("no broker answers")
+                for node in nodes:
+                    await producer.client.ready(node)
+            except BaseException:
+                self._retire_soon(producer)
+                raise
+        return producer
+
+    def _retire_soon(self, producer: Any) -> None:
+        retiring = asyncio.create_task(self._retire(producer))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
 
     async def _retire(self, producer: Any) -> None:
         try:
@@ -323,6 +380,7 @@ class BatchProducer:
             return
         if self._producer is producer:
             self._producer = None
+            self._gaps.clear()
         producer._closed = True
         sending = producer._sender.sender_task
         if sending is not None:

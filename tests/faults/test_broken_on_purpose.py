@@ -35,7 +35,7 @@ DEFECTS = {
     ),
     "forget the row deletion": (
         FLUSH_LOOP,
-        "self._pending_deletes.add(flush.id, flush.rows)",
+        "self._pending_deletes.add(one.flush.id, one.published)",
         "pass",
     ),
 }
