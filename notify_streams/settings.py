@@ -336,7 +336,7 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield f"region {settings.region!r} is not among regions {', '.join(settings.regions)}"
     if settings.standby is not None and settings.standby not in settings.regions:
         yield f"standby {settings.standby!r} is not among regions {', '.join(settings.regions)}"
-    if settings.standby == settings.region:
+    if settings.standby == settings.region and len(settings.regions) > 1:
         yield f"standby must be another region than {settings.region!r}, whose users it serves while this one is away"
     if settings.region in settings.remote_kafka:
         yield f"remote_kafka.{settings.region}: it is this region, whose Kafka is `kafka`; remove it"
