@@ -232,7 +232,10 @@ class Web(stock.Web):
     def _in_turn(
         self, handle: Callable[[BaseRequest], Awaitable[StreamResponse]]
     ) -> Callable[[BaseRequest], Awaitable[StreamResponse]]:
-        """`handle` within the limits of connections and requests. No middleware: aiohttp answers some requests before the first one."""
+        """`handle` within the limits of connections and requests.
+
+        No middleware: aiohttp answers some requests before the first one.
+        """
 
         async def in_turn(request: BaseRequest) -> StreamResponse:
             assert self._connections is not None

@@ -213,7 +213,10 @@ def private_broker(
 
 @contextlib.contextmanager
 def private_brokers(folder: Path) -> Iterator[tuple[Kafka, Kafka]]:
-    """A cluster of two brokers in `folder`, for one test. The first one is its controller too, so only the second one may be away."""
+    """A cluster of two brokers in `folder`, for one test.
+
+    The first one is its controller too, so only the second one may be away.
+    """
     ports: set[int] = set()
     while len(ports) < 3:
         ports.add(free_port(ports))

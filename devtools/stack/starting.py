@@ -33,7 +33,10 @@ async def start_services(
 
 
 class StartedAsAWhole:
-    """Starts with `_start`. What that gave to `_closing` is stopped at the end, also of a start that fails or is cancelled."""
+    """Starts with `_start`.
+
+    What that gave to `_closing` is stopped at the end, also of a start that fails or is cancelled.
+    """
 
     def __init__(self) -> None:
         self._closing = AsyncExitStack()

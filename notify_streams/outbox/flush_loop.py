@@ -137,7 +137,10 @@ class FlushLoop:
         return frozenset((*self._pending_deletes, *self._current))
 
     async def submit(self, batch: DecidedBatch) -> None:
-        """Queue a decided batch. Waits while the queue is full, or rows of its source partition wait for Kafka: this slows the reading down."""
+        """Queue a decided batch.
+
+        Waits while the queue is full, or rows of its source partition wait for Kafka: this slows the reading down.
+        """
         while batch.ack_handle.current() and (late := self._publishing(batch.partition)):
             await asyncio.wait(late)
         await self._queue.put(batch)

@@ -144,7 +144,10 @@ class Outbox:
         return frozenset().union(*(loop.recently_deleted_ids() for loop in self._loops))
 
     async def _relay_first(self, buckets: Collection[int]) -> None:
-        """Publish what is left in these buckets before anything that is submitted later. Returns when that is done, or takes long."""
+        """Publish what is left in these buckets before anything that is submitted later.
+
+        Returns when that is done, or takes long.
+        """
         for bucket in buckets:
             if bucket not in self._relaying:
                 task = self._relaying[bucket] = asyncio.create_task(_RELAY_RETRY.call(self._relay_bucket, bucket))

@@ -31,7 +31,10 @@ _FRESH_S: Final = 24 * 3600.0
 
 
 class SnsClient:
-    """Fetches each certificate once. Connections are checked against the authorities of `ca_file`; None: those of the system."""
+    """Fetches each certificate once.
+
+    Connections are checked against the authorities of `ca_file`; None: those of the system.
+    """
 
     def __init__(self, ca_file: str | None) -> None:
         self._authorities = Authorities(ca_file)

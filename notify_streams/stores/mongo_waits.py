@@ -23,14 +23,20 @@ WAITING_MODULES: Final = (topology, pool)
 
 
 def mend_waits() -> None:
-    """Let the driver of this process wait as `wait_for_condition` does. `asyncio.wait_for` of Python 3.12 has no task of its own."""
+    """Let the driver of this process wait as `wait_for_condition` does.
+
+    `asyncio.wait_for` of Python 3.12 has no task of its own.
+    """
     if sys.version_info < (3, 12):
         for module in WAITING_MODULES:
             setattr(module, _NAME, wait_for_condition)
 
 
 async def wait_for_condition(condition: Condition, timeout: float | None) -> bool:  # noqa: ASYNC109 - called by the driver
-    """Whether the condition was notified in time. The caller holds its lock, then and at the end, however the call ends."""
+    """Whether the condition was notified in time.
+
+    The caller holds its lock, then and at the end, however the call ends.
+    """
     try:
         async with asyncio.timeout(timeout):
             return await condition.wait()

@@ -134,7 +134,10 @@ class _BatchSender:
 
 
 async def _until_led(producer: Any, tp: TopicPartition) -> None:
-    """Return when the partition has a leader. While a batch waits for one in aiokafka, that asks for metadata without a pause."""
+    """Return when the partition has a leader.
+
+    While a batch waits for one in aiokafka, that asks for metadata without a pause.
+    """
     cluster = producer.client.cluster
     await producer.partitions_for(tp.topic)
     while cluster.leader_for_partition(tp) in (None, _NO_LEADER):
@@ -344,7 +347,10 @@ class BatchProducer:
                 self._retire_soon(retired)
 
     async def _prepared(self, client: Any) -> Any:
-        """A producer that knows the topics, and has the connections, of this client. It would wait for any broker that hangs to get them."""
+        """A producer that knows the topics, and has the connections, of this client.
+
+        It would wait for any broker that hangs to get them.
+        """
         nodes = [
             node for (node, group), one in client._conns.items() if group == ConnectionGroup.DEFAULT and one.connected()
         ]

@@ -91,7 +91,10 @@ class SendWithdrawal:
         return is_clean
 
     def _end_request(self, tp: TopicPartition) -> None:
-        """End the request with a batch of the partition, and its connection. The other batches in it are sent again, and written once."""
+        """End the request with a batch of the partition, and its connection.
+
+        The other batches in it are sent again, and written once.
+        """
         for node_id, (tps, call) in self._under_way.items():
             if tp in tps and call.cancel():
                 connection = self._client._conns.get((node_id, ConnectionGroup.DEFAULT))

@@ -84,7 +84,10 @@ class Watchdog:
         return found
 
     def _known_until(self, now_s: float) -> float:
-        """Up to when anything is known. While Kafka does not answer there is no observation, and nothing could make progress."""
+        """Up to when anything is known.
+
+        While Kafka does not answer there is no observation, and nothing could make progress.
+        """
         return now_s if self._observed_s is None else min(now_s, self._observed_s + self._every_s)
 
     def observe(

@@ -86,6 +86,9 @@ def problems_of(worker: NotifyApp) -> tuple[dict[str, str], set[str]]:
 
 
 def _key(state: Health, problem: str) -> str:
-    """The same for as long as the problem lasts. Of a table that recovers also the form of the sentence changes, with its estimate."""
+    """The same for as long as the problem lasts.
+
+    Of a table that recovers also the form of the sentence changes, with its estimate.
+    """
     table = recovering_table(state, problem)
     return _NUMBERS.sub("#", problem) if table is None else f"table {table}"

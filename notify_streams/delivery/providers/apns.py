@@ -104,7 +104,10 @@ class Apns:
         return tokens
 
     def _token(self, now: float) -> str:
-        """The provider token. A new one begins new connections: one takes no other token for 20 minutes (TooManyProviderTokenUpdates)."""
+        """The provider token.
+
+        A new one begins new connections: one takes no other token for 20 minutes (TooManyProviderTokenUpdates).
+        """
         token = self._tokens.token(now)
         if self._sent is not None and token is not self._sent:
             self._http.leave_connections()

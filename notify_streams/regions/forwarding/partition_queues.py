@@ -85,7 +85,10 @@ class PartitionQueues:
                 acknowledge()
 
     async def _forward(self, batch: Batch) -> None:
-        """As `RemoteRegion.forward`. After an unknown error too the batch is forwarded again: it would stop the partition without a sign."""
+        """As `RemoteRegion.forward`.
+
+        After an unknown error too the batch is forwarded again: it would stop the partition without a sign.
+        """
         try:
             await self._remote.forward(batch)
         except RetryLater:

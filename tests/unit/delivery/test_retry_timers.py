@@ -99,6 +99,14 @@ async def test_a_shard_that_does_not_answer_holds_up_no_other() -> None:
     await stop([running])
 
 
+def retries_of(timers: Any, admission: Any, loop: Any, buckets: int) -> asyncio.Task[None]:
+    """Runs for partitions of one shard, which has this settle loop; what it begins is dropped."""
+    clocks: Any = Clocks()
+    retries = RetryTimers(timers, clocks, admission, [loop], lambda partition, deliveries: None, set(), None)
+    partitions: Any = {bucket: SimpleNamespace(number=bucket, shard=0, active=True) for bucket in range(buckets)}
+    return asyncio.create_task(retries.run(lambda: {0: partitions}))
+
+
 async def test_timers_of_many_buckets_are_claimed_in_one_flush() -> None:
     """Which a loop would otherwise make for each bucket in turn."""
     asked: list[int] = []
@@ -120,13 +128,7 @@ async def test_timers_of_many_buckets_are_claimed_in_one_flush() -> None:
 
         def release(self, *_: Any, **__: Any) -> None: ...
 
-    timers: Any = Due()
-    clocks: Any = Clocks()
-    admission: Any = Places()
-    loop: Any = Loop()
-    retries = RetryTimers(timers, clocks, admission, [loop], lambda partition, deliveries: None, set(), None)
-    partitions: Any = {bucket: SimpleNamespace(number=bucket, shard=0, active=True) for bucket in range(5)}
-    running = asyncio.create_task(retries.run(lambda: {0: partitions}))
+    running = retries_of(Due(), Places(), Loop(), buckets=5)
     await until(lambda: sorted(asked) == [0, 1, 2, 3, 4])
     answered.set()
     await stop([running])
@@ -158,13 +160,7 @@ async def test_a_timer_whose_message_cannot_be_read_holds_up_no_other(caplog: py
         def release(self, count: int = 1, **_: Any) -> None:
             places.append(-count)
 
-    timers: Any = Due()
-    clocks: Any = Clocks()
-    admission: Any = Places()
-    loop: Any = Loop()
-    retries = RetryTimers(timers, clocks, admission, [loop], lambda partition, deliveries: None, set(), None)
-    partitions: Any = {bucket: SimpleNamespace(number=bucket, shard=0, active=True) for bucket in range(2)}
-    running = asyncio.create_task(retries.run(lambda: {0: partitions}))
+    running = retries_of(Due(), Places(), Loop(), buckets=2)
     await until(lambda: len(skipped) == 2)
     assert not running.done()
     assert sorted(claimed) == [b"2", b"4"] and skipped == [set(), {b"1", b"3"}] and sum(places) == 0
