@@ -55,11 +55,14 @@ local epoch = redis.call('HMGET', KEYS[2], 'id', 'covered', 'ahead')
 return {time[1] * 1000 + math.floor(time[2] / 1000), epoch[1], epoch[2] or '', epoch[3] or ''}
 """
 
-#: KEYS: lease, epoch, busy. ARGV: epoch id, the lease's end in ms, what is covered, the process's name, what the clock is ahead.
+#: KEYS: lease, epoch, busy, standby. ARGV: epoch id, the lease's end in ms, what is covered, the process's name, what the clock is ahead.
+#: A process that stood by and renews leaves its place to another one.
 #: Returns the ms that the lease lasts now; 0: not renewed, because Redis was flushed, failed over or it is too late; -1: this Redis may
 #: evict deltas.
 RENEW: Final = """
-if redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
+for _, key in ipairs({KEYS[3], KEYS[4]}) do
+  if redis.call('GET', key) == ARGV[4] then redis.call('DEL', key) end
+end
 local memory = redis.call('INFO', 'memory')
 if tonumber(string.match(memory, 'maxmemory:(%d+)')) > 0 and not string.find(memory, 'maxmemory_policy:noeviction', 1, true) then
   redis.call('DEL', KEYS[1])

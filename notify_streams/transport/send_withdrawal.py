@@ -45,7 +45,8 @@ class SendWithdrawal:
         try:
             await asyncio.wait([call])
         finally:
-            call.cancel()
+            if not call.cancel() and not call.cancelled():
+                call.exception()  # this was cancelled at the moment when the call failed: asyncio would log an error that is never read
             del self._under_way[node_id]
         if call.cancelled():
             raise RequestTimedOutError  # its batches go back into their queues
