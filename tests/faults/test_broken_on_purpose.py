@@ -16,7 +16,8 @@ from devtools.stack import Stack
 from devtools.stack.paths import PROJECT
 
 FLUSH_LOOP = "notify_streams/outbox/flush_loop.py"
-COMMIT = "await self._commit(flush, divisible=len(batches) > 1)"
+COMMIT = "await self._commit.commit(flush, divisible=len(batches) > 1)"
+PUBLISH = "await self._publications.publish(flush, batches, began_ns, publishing)"
 #: The tests that must fail. Together they take a few seconds.
 TESTS = (
     "tests/integration/outbox/test_flush_loop.py::test_nothing_is_acknowledged_before_it_is_published",
@@ -26,7 +27,7 @@ TESTS = (
     "tests/integration/outbox/test_transaction.py::test_of_competing_workers_exactly_one_commits",
 )
 DEFECTS = {
-    "publish before commit": (FLUSH_LOOP, COMMIT, f"await self._publish(flush); {COMMIT}"),
+    "publish before commit": (FLUSH_LOOP, COMMIT, f"{PUBLISH}; {COMMIT}"),
     "acknowledge before commit": (FLUSH_LOOP, COMMIT, f"[batch.ack_handle.ack() for batch in batches]; {COMMIT}"),
     "drop the fence": (
         "notify_streams/outbox/transaction.py",
@@ -34,7 +35,7 @@ DEFECTS = {
         '"bucket": step.bucket',
     ),
     "forget the row deletion": (
-        FLUSH_LOOP,
+        "notify_streams/outbox/flush_publications.py",
         "self._pending_deletes.add(one.flush.id, one.published)",
         "pass",
     ),
