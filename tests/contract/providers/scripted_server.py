@@ -88,20 +88,24 @@ class ScriptedServer:
 async def serve(
     script: Script, certificate: Path | None = None, context: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[ScriptedServer]:
-    """With TLS if there is a certificate, on a port of 127.0.0.1; 0: a free one."""
+    """With TLS if there is a certificate, on a port of 127.0.0.1; 0: a free one. An error of the script fails the test."""
     state = ScriptedServer()
     if certificate is not None:
         context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
     tasks: set[asyncio.Task[None]] = set()
+    defects: list[Exception] = []
 
     async def run(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
         state.connections += 1
-        with suppress(EOFError, OSError, asyncio.CancelledError):
-            await script(Peer(state.connections, reader, writer, state.requests))
+        try:
+            with suppress(EOFError, OSError, asyncio.CancelledError):
+                await script(Peer(state.connections, reader, writer, state.requests))
+        except Exception as error:
+            defects.append(error)
         state.ended += 1
         writer.close()
         with suppress(OSError, asyncio.CancelledError):
@@ -117,3 +121,5 @@ async def serve(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+    if defects:
+        raise ExceptionGroup("the script of the server failed", defects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -226,8 +227,9 @@ async def test_only_the_server_can_end_a_body_without_length(host_certificate: P
 async def test_a_record_that_was_changed_is_no_response(host_certificate: Path) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        # Behind the back of the TLS session: bytes that are no record of it.
-        peer.writer.get_extra_info("socket").send(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        # Bytes that are no record of the TLS session, and then a response that is good.
+        os.write(peer.writer.get_extra_info("socket").fileno(), b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        await peer.send(OK)
         await peer.end()
 
     async with serve(script, host_certificate) as server, started(host_certificate) as client:
