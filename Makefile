@@ -24,7 +24,7 @@ demo: $(READY) $(JARS) ## start a region, send triggers, audit; ARGS are those o
 	@$(BIN)/notify-streams demo $(ARGS)
 
 test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize promtool ## the tests of every part, on real services; ARGS are pytest's
-	@$(BIN)/python -m pytest -n 2 -m "not e2e and not drill" $(ARGS)
+	@$(BIN)/python -m pytest -n 3 -m "not e2e and not drill" $(ARGS)
 
 test-regions: $(READY) $(JARS) $(TEST_JARS) system-packages promtool ## the tests of whole regions, end to end; ARGS are pytest's
 	@$(BIN)/python -m pytest -n 2 -m "e2e and not drill" tests/e2e $(ARGS)

@@ -19,6 +19,8 @@ pytestmark = pytest.mark.stack
 
 NOW = datetime.now(UTC)
 NOWHERE = "mongodb://127.0.0.1:9/"
+#: So long each call tries the shard that is away.
+TIMEOUT_S = 1.5
 
 
 async def opened(shards: tuple[str, ...], name: str) -> Shards:
@@ -41,7 +43,7 @@ async def shards(mongo_shards: list[str], request: pytest.FixtureRequest) -> Asy
 
 
 async def test_a_pause_is_written_on_the_shards_that_answer(shards: Shards) -> None:
-    pauses = ProviderPauses(shards, 5.0)
+    pauses = ProviderPauses(shards, TIMEOUT_S)
     with pytest.raises(StoreUnavailable):
         await pauses.pause("fcm")
     assert set(await pauses.read()) == {"fcm"}
@@ -51,14 +53,14 @@ async def test_a_pause_is_written_on_the_shards_that_answer(shards: Shards) -> N
 
 
 async def test_what_the_shards_that_answer_have_counted_can_pause_a_category(shards: Shards) -> None:
-    counts = ReputationCounts(shards, 5.0)
+    counts = ReputationCounts(shards, TIMEOUT_S)
     await counts.add({("marketing", "example.org", NOW): {"sent": 20, "bounced": 9}})
     (found,) = (await counts.rates(NOW - timedelta(hours=1))).items()
     assert (found[0], found[1].handed, found[1].bounced) == ("marketing", 20, 9)
 
 
 async def test_erasures_on_the_shards_that_answer_are_taken(shards: Shards) -> None:
-    store = ErasureStore(shards, b"k" * 32, 5.0)
+    store = ErasureStore(shards, b"k" * 32, TIMEOUT_S)
     here = next(bucket for bucket in shards.all_buckets() if shards.of(bucket) == _answering(shards))
     await store.open("ada", here, NOW)
     assert [one.user_id for one in await store.take_due(NOW)] == ["ada"]
