@@ -1,6 +1,6 @@
 """Fixtures: real services, started at first use and shared by the tests of a process.
 
-`make test` and `make test-regions` run three and two processes (`pytest -n`), each with a stack of its own. The tests of a folder run in one
+`make test` runs three processes and `make test-regions` two (`pytest -n`), each with a stack of its own. The tests of a folder run in one
 process, those of tests/e2e file by file.
 `NOTIFY_TEST_STACK=.stack` (a stack's folder) uses that stack and leaves it running, for quick repeated runs in one process.
 `NOTIFY_TEST_SECURE=1` (`make test-secure`): stacks that a test starts for itself want TLS, passwords and rights.
