@@ -23,7 +23,9 @@ _DEAD_SHARE: Final = 0.01
 _FEW: Final = 5
 #: A lag below this is worked off in a moment.
 _MIN_LAG: Final = 1_000
-_GROWTH: Final = 1.1
+#: A lag grows if it has grown by this share since `lag_before`, or by so many records: at a steady pace the share becomes ever smaller.
+_GROWTH: Final = 0.1
+_GROWTH_RECORDS: Final = 1_000
 
 
 def trend_problems(seen: Observation) -> Iterator[FoundProblem]:
@@ -45,7 +47,7 @@ def trend_problems(seen: Observation) -> Iterator[FoundProblem]:
         yield FoundProblem(ProblemCode.TIMERS_LATE, "timers", text)
     for role, lag in seen.lag.items():
         before = seen.lag_before.get(role)
-        if before is not None and lag > _MIN_LAG and lag > before * _GROWTH:
+        if before is not None and lag > _MIN_LAG and lag - before > min(before * _GROWTH, _GROWTH_RECORDS):
             text = f"The role {role} is {number(lag)} records behind, {number(lag - before)} more than before."
             yield FoundProblem(ProblemCode.LAG, f"role {role}", text)
 

@@ -174,6 +174,13 @@ CASES: dict[str, tuple[dict[str, Any], ProblemCode, str, str]] = {
     "an old outbox": ({"outbox": a_backlog(1200, 25.0)}, C.OUTBOX_AGE, "outbox", "1,200 decided messages wait"),
     "late retries": ({"overdue_s": 31.0}, C.TIMERS_LATE, "timers", "31 s"),
     "lag": ({"lag": {"push": 9000}, "lag_before": {"push": 5000}}, C.LAG, "role push", "9,000 records behind"),
+    # An hour after a role has begun to fall behind by 1,500 a minute the share of a minute is small.
+    "a lag that grows at a steady pace": (
+        {"lag": {"push": 90_000}, "lag_before": {"push": 88_500}},
+        C.LAG,
+        "role push",
+        "1,500 more than before",
+    ),
     "databases that cannot be read": (
         {"ledger": None, "outbox": None, "overdue_s": None, "rates": None, "lag": {}, "clocks": {}},
         C.NOT_KNOWN,
@@ -214,6 +221,7 @@ BELOW: dict[str, dict[str, Any]] = {
     "few dead letters": {"rates": some_rates(dead={"invalid": 8})},
     "few failed deliveries": {"rates": some_rates(ended={"push": 400}, failed={"push": 25})},
     "a lag that falls": {"lag": {"push": 9000}, "lag_before": {"push": 9500}},
+    "a lag that is worked off slowly": {"lag": {"push": 90_000}, "lag_before": {"push": 89_500}},
     "a small lag": {"lag": {"push": 900}, "lag_before": {"push": 1}},
     "a short stop": {"workers": [a_worker(summary={"stalled": [STALLED[0] | {"for_s": 14.0}]})], "roles": []},
     "a clock that is kept": {"clocks": {"shard 0": 4.9}},
