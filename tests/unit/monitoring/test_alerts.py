@@ -11,15 +11,25 @@ from typing import Any, Final
 import orjson
 import pytest
 import yaml
+from aiosmtplib import SMTPAuthenticationError
 
 from devtools.faults import cases
+from devtools.metrics_page import metrics_page
 from devtools.stack.paths import PROJECT
 from notify_streams import metrics, retry
+from notify_streams.delivery.providers.aws_client import AwsRefusal, WithoutCredentials
+from notify_streams.delivery.providers.aws_errors import aws_result
+from notify_streams.delivery.providers.http_responses import HttpResponse, error_result
+from notify_streams.delivery.providers.provider import ProviderResult
+from notify_streams.delivery.providers.smtp import smtp_result
 from tests.e2e import alert_faults
+from tests.unit.monitoring.test_metrics_page import ROW
 
 MONITORING: Final = PROJECT / "monitoring"
 RULES: Final = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
 ALERTS: Final[dict[str, dict[str, Any]]] = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
+#: Metric → its labels.
+LABELS: Final = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels, _ in ROW.findall(metrics_page())}
 _NAME: Final = re.compile(r"\bnotify_[a-z_]+\b")
 
 #: alert → series with their values at 0, 10 s, 20 s, …: quiet, then the fault, and what each must be after it.
@@ -174,6 +184,43 @@ def test_a_role_without_a_worker_is_seen_although_nothing_of_it_is_scraped(tmp_p
     check([("NotifyWorkerGone", returned, [(150, 1), (240, 0)])], tmp_path)
 
 
+def test_a_backlog_that_grows_is_seen_for_as_long_as_it_grows(tmp_path: Path) -> None:
+    """At a steady pace it grows by an ever smaller share of itself."""
+    hours = [(900, 1), (7200, 1), (14_400, 1)]
+    check([("NotifyLagGrows", {'notify_lag_records{topic="push", partition="0"}': "0+1000x1500"}, hours)], tmp_path)
+    quiet = [(moment, 0) for moment, _ in hours]
+    for values in ("5000000-100x1500", "5000000x1500", "9000x1500"):
+        check([("NotifyLagGrows", {'notify_lag_records{topic="push", partition="0"}': values}, quiet)], tmp_path)
+
+
+#: Each is a `ProviderResult` with `credential_refused`.
+REFUSED_CREDENTIALS: Final = (
+    *(error_result("twilio", HttpResponse(status, None, b""), None, {}) for status in (401, 403)),
+    aws_result("ses", {}, WithoutCredentials("no credentials", begun=False)),
+    aws_result("sns", {}, WithoutCredentials("no credentials: TimeoutError", begun=False)),
+    aws_result("ses", {}, AwsRefusal(status=403, code="InvalidClientTokenId", message="")),
+    *(smtp_result(SMTPAuthenticationError(code, ""), False, connecting=True) for code in (530, 534, 535, 538)),
+)
+
+
+@pytest.mark.parametrize("result", REFUSED_CREDENTIALS, ids=lambda one: f"{one.provider}: {one.detail}")
+def test_whatever_counts_as_a_refused_credential_is_in_the_alert(result: ProviderResult, tmp_path: Path) -> None:
+    assert result.credential_refused
+    answer = result.detail.partition(",")[0]
+    series = (
+        f'notify_provider_answers_total{{provider="{result.provider}", outcome="{result.outcome}", answer="{answer}"}}'
+    )
+    check([("NotifyCredentialRefused", {series: "_x5 1+3x11 34x40"}, [(50, 0), (90, 1), (240, 0)])], tmp_path)
+
+
+def test_a_pod_that_starts_is_no_worker_that_is_gone(tmp_path: Path) -> None:
+    """It has an address while its image is pulled and its init container waits. One that does not come up at all is seen."""
+    up = 'up{job="notify-streams", instance="a"}'
+    check([("NotifyWorkerGone", {up: "_x6 0x8 1x100"}, [(90, 0), (140, 0), (400, 0)])], tmp_path)
+    check([("NotifyWorkerGone", {up: "_x6 0x300"}, [(90, 0), (240, 1), (2400, 1)])], tmp_path)
+    check([("NotifyWorkerGone", {up: "1x300 0x400"}, [(2990, 0), (3030, 1), (6900, 1)])], tmp_path)
+
+
 def test_each_alert_is_shown_in_a_real_prometheus() -> None:
     """By the twelve faults, or by tests/e2e/test_alerts_fire.py."""
     ours = (*alert_faults.FAULTS.values(), alert_faults.LOSS)
@@ -202,6 +249,26 @@ def test_alerts_and_dashboards_read_metrics_that_exist() -> None:
     for file in dashboards():
         used |= set(_NAME.findall(file.read_text()))
     assert used - known_names() == set()
+
+
+#: What Prometheus adds to every series, and the bound of a bucket.
+_ADDED: Final = {"instance", "job", "le"}
+
+
+def test_alerts_and_dashboards_use_labels_that_these_metrics_have() -> None:
+    """Another label would match no series, so the alert could never fire; grouped by it there would be one group."""
+    queries = {name: rule["expr"] for name, rule in ALERTS.items()}
+    for file in dashboards():
+        panels = orjson.loads(file.read_bytes())["panels"]
+        queries |= {one["title"]: " ; ".join(target["expr"] for target in one.get("targets", [])) for one in panels}
+    for place, query in queries.items():
+        names = {re.sub("_(bucket|sum|count)$", "", name) for name in _NAME.findall(query)}
+        for name, matchers in re.findall(r"\b(notify_[a-z_]+?)(?:_bucket|_sum|_count)?\{([^}]*)\}", query):
+            used = set(re.findall(r"(\w+)(?:=~|!~|!=|=)", re.sub(r'"[^"]*"', "", matchers)))
+            assert used - _ADDED <= LABELS[name], (place, name)
+        for grouped in re.findall(r"\b(?:by|on) \(([^)]*)\)", query):
+            known = set().union(*(LABELS.get(name, set()) for name in names))
+            assert set(re.findall(r"\w+", grouped)) - _ADDED <= known, (place, grouped)
 
 
 def test_each_alert_has_a_paragraph_in_the_runbooks_and_each_paragraph_an_alert() -> None:
