@@ -263,7 +263,7 @@ CLOCK: Final = Gauge("notify_clock_seconds", "The Unix time of this worker's mac
 READY: Final = Gauge("notify_ready", "1 while `/ready` answers 200", registry=REGISTRY)
 LOOP_LAG: Final = Histogram(
     "notify_event_loop_lag_seconds",
-    "Seconds by which the event loop is late; read ten times a second",
+    "Seconds by which the event loop is late; read four times a second",
     registry=REGISTRY,
     buckets=_SECONDS,
 )
