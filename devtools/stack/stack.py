@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,19 @@ Report = Callable[[str], None]
 
 def _silent(line: str) -> None:
     return
+
+
+@contextlib.contextmanager
+def _interruption_said(report: Report) -> Iterator[None]:
+    """After Ctrl-C it says at once what goes on without the command. Threads that wait for a service end with it, within its limit."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        report(
+            "interrupted: services that run, or that have begun to start, go on; `notify-streams stack down` stops them, "
+            "`notify-streams stack up` starts the rest"
+        )
+        raise
 
 
 class Stack:
@@ -86,14 +99,16 @@ class Stack:
             if absent := maven.missing():
                 report(f"downloading {' and '.join(absent)} (once, about half a minute)")
                 maven.fetch(absent)
-            with ThreadPoolExecutor(len(regions)) as pool:
+            with ThreadPoolExecutor(len(regions)) as pool, _interruption_said(report):
                 futures = [pool.submit(self.region(name).start, report) for name in regions]
+                wait(futures)
             if failures := [str(error) for future in futures if (error := future.exception())]:
                 raise StackFailed("\n".join(failures))
-            self._write_settings()
-            for name in regions:
-                self._give_rights(self.region(name))
-            self.replicator.restart_if_changed()
+            with _interruption_said(report):
+                self._write_settings()
+                for name in regions:
+                    self._give_rights(self.region(name))
+                self.replicator.restart_if_changed()
             return [component for future in futures for component in future.result()]
 
     def down(self, regions: Sequence[str] | None = None, wipe: bool = False) -> None:

@@ -188,6 +188,21 @@ def test_a_killed_start_is_completed_by_two_concurrent_ones(private_stack: Stack
     assert sessions_of(private_stack) == {*pids(private_stack).values()}
 
 
+def test_an_interrupted_start_says_what_goes_on_and_down_stops_it(private_stack: Stack) -> None:
+    environment = {**os.environ, "NOTIFY_STACK_DIR": str(private_stack.folder)}
+    command = [sys.executable, "-m", "devtools.stack", "up"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as starter:
+        while not list(private_stack.folder.glob("us/shard*/*/process")):
+            time.sleep(0.01)
+        starter.send_signal(signal.SIGINT)
+        assert starter.stderr is not None
+        said = starter.stderr.read()
+    assert starter.returncode == 1 and "interrupted: services that run" in said and "stack down" in said, said
+    assert "Traceback" not in said
+    cli(private_stack, "down")
+    assert sessions_of(private_stack) == set()
+
+
 def test_a_second_command_waits_for_the_first(private_stack: Stack) -> None:
     private_stack.folder.mkdir()
     environment = {**os.environ, "NOTIFY_STACK_DIR": str(private_stack.folder)}
