@@ -8,6 +8,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from notify_streams.cli.lazy_group import PROGRAM
+from notify_streams.cli.output import write
 
 _SHELLS: Final = ("bash", "zsh", "fish")
 
@@ -26,4 +27,4 @@ def completion(context: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None, shell
     variable = f"_{PROGRAM}_COMPLETE".replace("-", "_").upper()  # the one that click reads
-    click.echo(kind(context.find_root().command, {}, PROGRAM, variable).source())
+    write(f"{kind(context.find_root().command, {}, PROGRAM, variable).source()}\n")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from errno import EPIPE
 from importlib import import_module
 from importlib.util import find_spec
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 from click.shell_completion import CompletionItem
 
-from notify_streams.cli.output import OutputFailed
+from notify_streams.cli.output import OutputFailed, local_fault
 from notify_streams.errors import NotifyError
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Verb(NamedTuple):
 
 
 class LazyGroup(click.Group):
-    """Reports a `NotifyError` as one line, exit status 1.
+    """Reports a `NotifyError`, and a file that cannot be used, as one line, exit status 1.
 
     A verb whose package is not installed (`devtools` in the production image) is missing in `--help` and fails with a sentence.
     """
@@ -46,6 +48,12 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, verbs: Mapping[str, Verb], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._verbs = verbs
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(sys.stdout, TextIOWrapper):
+            # As on stderr: a terminal that is not UTF-8 shows `\\u2026`, and the rest of the text.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -91,3 +99,7 @@ class LazyGroup(click.Group):
             if failed.error.errno == EPIPE:
                 raise failed.error from None  # click ends with status 1 and says nothing
             raise click.ClickException(str(failed)) from failed
+        except OSError as error:
+            if error.errno == EPIPE or (sentence := local_fault(error)) is None:
+                raise
+            raise click.ClickException(sentence) from error

@@ -6,6 +6,7 @@ Verbs import what connects to services inside their functions, so that `--help` 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import re
 import signal
@@ -26,6 +27,20 @@ Result = TypeVar("Result")
 
 #: All but tab and line feed, which a text may have.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: Errors of a file or of this process, which no service that is away explains. ENOENT: there is no folder for temporary files.
+_LOCAL: Final = frozenset(
+    (
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOENT,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.EROFS,
+    )
+)
 
 
 class OutputFailed(Exception):
@@ -125,7 +140,7 @@ async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -
         from notify_streams.errors import StoreUnavailable
         from notify_streams.kafka import missing_right
 
-        if not isinstance(error, AWAY):
+        if not isinstance(error, AWAY) or (isinstance(error, OSError) and local_fault(error) is not None):
             raise
         found = {one.region: await faults(one) for one in regions}
         if sentence := next(filter(None, (missing_right(one.kafka_connection(), error) for one in regions)), None):
@@ -146,25 +161,34 @@ async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -
         raise StoreUnavailable(why_away(error)) from error
 
 
+def local_fault(error: OSError) -> str | None:
+    """What is wrong with a file or the disk of this machine; None if the error may be that of a connection."""
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    if error.errno not in _LOCAL:
+        return None
+    return f"{error.strerror}, on this machine; TMPDIR names the folder of temporary files"
+
+
 def print_result(as_json: bool, value: dict[str, Any], lines: Sequence[str], *, styled: bool = False) -> None:
     """Print `value` as JSON, or else `lines`; those that are `styled` as they are, and others `visible`."""
     if as_json:
         import orjson
 
-        write(orjson.dumps(value, default=str).decode() + "\n")
+        write(orjson.dumps(value, default=str) + b"\n")
         return
     for line in lines:
         write(f"{line if styled else visible(line)}\n")
 
 
-def write(text: str) -> None:
-    """Write on stdout at once.
+def write(text: str | bytes, *, err: bool = False) -> None:
+    """Write on stdout, or on stderr, at once. JSON is given as bytes: it is UTF-8 whatever the terminal takes.
 
     Raises:
         OutputFailed: a pipe has no reader any more, or the disk is full.
     """
     try:
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, err=err)
     except OSError as error:
         raise OutputFailed(error) from error
 
@@ -176,4 +200,4 @@ def visible(text: str) -> str:
 
 def print_progress(line: str) -> None:
     """Print a line of progress on stderr."""
-    click.echo(line, err=True)
+    write(f"{line}\n", err=True)

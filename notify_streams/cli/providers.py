@@ -14,6 +14,7 @@ from notify_streams.cli.output import (
     run,
     run_async,
     settings_of,
+    write,
 )
 from notify_streams.errors import Refused
 from notify_streams.roles import CHANNELS
@@ -84,7 +85,7 @@ def pause(target: str, region: str) -> None:
     _require_category(target)
     settings = settings_of(region)
     run(_change(settings, target, paused=True), settings)
-    click.echo(f"{target} is paused in {region}: `notify-streams providers resume {target}` ends it")
+    write(f"{target} is paused in {region}: `notify-streams providers resume {target}` ends it\n")
 
 
 @providers.command()
@@ -94,7 +95,7 @@ def resume(target: str, region: str) -> None:
     """End a pause. What was counted of a category's mails until now pauses it no more."""
     settings = settings_of(region)
     run(_change(settings, target, paused=False), settings)
-    click.echo(f"{target} is called again in {region}")
+    write(f"{target} is called again in {region}\n")
 
 
 @providers.command()

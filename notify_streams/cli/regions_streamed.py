@@ -108,4 +108,4 @@ class _Json:
             self._kind = None
 
     def _write(self, part: bytes) -> None:
-        write(part.decode())
+        write(part)

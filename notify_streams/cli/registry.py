@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import orjson
 
-from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of, write
 
 
 @click.group()
@@ -39,4 +39,4 @@ def policy(region: str) -> None:
     from notify_streams.admin.registry_table import policies
 
     found = policies(settings_of(region).users_table)
-    click.echo(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode())
+    write(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of
+from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def check(region: str, as_json: bool) -> None:
     if as_json:
         print_result(as_json, {"holds": holds, "findings": [finding.as_json() for finding in findings]}, ())
     else:
-        _show(findings)
+        print_findings(findings)
     raise SystemExit(0 if holds else 1)
 
 
@@ -93,11 +94,14 @@ async def _move(settings: Settings, bucket: int, to: int) -> dict[str, Any]:
         return await move_bucket(settings, shards, bucket, to, print_progress)
 
 
-def _show(findings: Sequence[Finding]) -> None:
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print a line for each."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table("shard", "checked", "found", "what to do", box=None, pad_edge=False)
     for finding in findings:
         table.add_row(str(finding.shard), finding.what, finding.found, finding.remedy or "-")
-    Console(width=_LINE_WIDTH).print(table)
+    text = io.StringIO()
+    Console(file=text, width=_LINE_WIDTH, markup=False).print(table)
+    write(text.getvalue())

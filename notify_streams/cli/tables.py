@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of
+from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,14 +70,14 @@ class Progress:
         self._rows += batch.published + batch.unchanged + batch.removed
         line = f"{name}, bucket {bucket + 1} of {self._buckets}: {self._rows} rows read"
         if self._is_terminal:
-            click.echo(f"\r\x1b[K{line}", err=True, nl=False)
+            write(f"\r\x1b[K{line}", err=True)
         elif self._rows - self._shown >= _LINE_ROWS:
             self._shown = self._rows
             print_progress(line)
 
     def end(self) -> None:
         if self._is_terminal and self._rows:
-            click.echo(err=True)
+            write("\n", err=True)
 
 
 def _said(done: Rebuilt) -> str:

@@ -9,13 +9,19 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from devtools.stack.paths import PROJECT
-from notify_streams.cli.output import OutputFailed, print_result, visible
+from notify_streams.admin.shards.check import Finding
+from notify_streams.cli.lazy_group import LazyGroup, Verb
+from notify_streams.cli.output import OutputFailed, print_progress, print_result, run, visible
 from notify_streams.cli.regions_streamed import print_each_region
+from notify_streams.cli.shards import print_findings
 from tests.builders import some_settings
 
 #: Clears the screen, sets the clipboard, and the same by a C1 control.
@@ -94,3 +100,78 @@ def test_a_program_whose_output_is_not_taken_fails_without_a_traceback(number: i
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environ, cwd=PROJECT)
     assert done.returncode == 1 and "Traceback" not in done.stderr and says in done.stderr
     assert says or not done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("completion", "bash"), ("registry", "policy"), ("templates", "check"), ("topics", "acls", "--json")],
+    ids=" ".join,
+)
+def test_a_full_disk_is_said_in_one_line(arguments: tuple[str, ...]) -> None:
+    done = program(*arguments, stdout="/dev/full")
+    assert done.returncode == 1 and "No space left on device" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_findings_and_progress_that_cannot_be_written_end_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Unread(errno.ENOSPC, left=0))
+    monkeypatch.setattr(sys, "stderr", Unread(errno.EPIPE, left=0))
+    with pytest.raises(OutputFailed):
+        print_findings([Finding(0, "primary", "a", "")])
+    with pytest.raises(OutputFailed):
+        print_progress("50 %")
+
+
+def test_findings_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    print_findings([Finding(0, "kind", "no index [red]", "run `shards init`")])
+    assert "no index [red]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])
+def test_a_terminal_that_is_not_utf8_shows_what_it_can(encoding: str) -> None:
+    arabic = ("templates", "preview", "new_device", "--locale", "ar", "--channel", "push")
+    shown = program(*arabic, encoding=encoding)
+    assert shown.returncode == 0 and "\\u062a" in shown.stdout, shown.stderr
+    found = json.loads(program(*arabic, "--json", encoding=encoding).stdout)
+    assert "\u062a" in found["texts"]["push"]["title"], "JSON is UTF-8, whatever the terminal is"
+
+
+def program(*arguments: str, stdout: str | None = None, encoding: str = "utf-8") -> subprocess.CompletedProcess[str]:
+    """A call of the program whose terminal has this encoding; its output goes to a file if one is given."""
+    environ = os.environ | {"NOTIFY_CONFIG_DIR": str(PROJECT / "config"), "PYTHONIOENCODING": encoding}
+    command = [sys.executable, "-m", "notify_streams.cli", *arguments]
+    with Path(stdout or os.devnull).open("w") as file:
+        out = file if stdout else subprocess.PIPE
+        return subprocess.run(
+            command, stdout=out, stderr=subprocess.PIPE, encoding="utf-8", env=environ, cwd=PROJECT, check=False
+        )
+
+
+@click.command()
+@click.argument("number", type=int)
+@click.option("--file")
+def fail(number: int, file: str | None) -> None:
+    """Its work meets this error."""
+
+    async def work() -> None:
+        raise OSError(number, os.strerror(number), file) if file else OSError(number, os.strerror(number))
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([str(errno.ENOSPC)], "No space left on device, on this machine; TMPDIR"),
+        ([str(errno.EMFILE)], "Too many open files, on this machine"),
+        ([str(errno.EACCES), "--file", "/a/b.checkpoint"], "/a/b.checkpoint: Permission denied"),
+        ([str(errno.ECONNREFUSED)], "a service failed (ConnectionRefusedError)"),
+    ],
+    ids=["disk", "files", "permission", "connection"],
+)
+def test_a_fault_of_this_machine_is_not_said_to_be_of_a_service(arguments: list[str], says: str) -> None:
+    @click.group(cls=LazyGroup, verbs={"fail": Verb(f"{__name__}:fail", "Fail.")})
+    def program() -> None: ...
+
+    done = CliRunner().invoke(program, ["fail", *arguments])
+    assert done.exit_code == 1 and done.output.startswith(f"Error: {says}"), done.output
+    assert len(done.output.splitlines()) == 1
