@@ -94,7 +94,8 @@ def replay(
     found = run(_selected(settings, _selection(places or None, reason, topic, since)), settings)
     if missing := set(places) - {letter.place for letter in found}:
         raise Refused(f"no dead letter {', '.join(sorted(missing))} in {region}; nothing was sent")
-    sent = 0 if dry_run else run(_replay(settings, found), settings)
+    left = "some may be sent: run it again, one that was notified meanwhile ends as a duplicate"
+    sent = 0 if dry_run else run(_replay(settings, found), settings, interrupted=left)
     lines = [f"{one.place} {one.why['reason']}: {_source(one)}" for one in found] if dry_run else []
     lines.append(f"{len(found)} would be sent" if dry_run else f"sent {sent} records again")
     print_result(as_json, {"sent": sent, "dead_letters": [_payload(one) for one in found]}, lines)

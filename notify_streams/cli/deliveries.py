@@ -90,7 +90,9 @@ def replay(
 
     settings = settings_of(region)
     options = ReplayOptions(again, expires_s)
-    done = run(_replay(settings, _selection(ids or None, **selected), options, dry_run=dry_run), settings)
+    left = "some may be replayed: run it again, they are left alone then"
+    work = _replay(settings, _selection(ids or None, **selected), options, dry_run=dry_run)
+    done = run(work, settings, interrupted="" if dry_run else left)
     words = {
         "replayed": "would be replayed" if dry_run else "are replayed",
         "open": "have not ended",

@@ -54,7 +54,8 @@ def failover(
         raise Refused("give either --to with another region, or --back")
     server = region if back or target is None else target
     settings = settings_of(server)
-    result = run(_fail_over(settings, region, server, stopped, patience), settings)
+    left = f"there may be no region that serves the users of {region} until the same command has ended: run it again"
+    result = run(_fail_over(settings, region, server, stopped, patience), settings, interrupted=left)
     line = f"{result.server} serves the users of {result.home} (epoch {result.epoch})"
     if result.away:
         line += f"; {', '.join(result.away)} did not answer and will read of it on return"

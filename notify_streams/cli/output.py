@@ -81,14 +81,22 @@ def categories_of() -> Categories:
     return configured_categories()
 
 
-def run(work: Coroutine[Any, Any, Result], *regions: Settings) -> Result:
+def run(work: Coroutine[Any, Any, Result], *regions: Settings, interrupted: str = "") -> Result:
     """The result of `work`, which uses the services of these regions.
+
+    Args:
+        interrupted: printed after Ctrl-C or SIGTERM: what may have been done by then, and what to do.
 
     Raises:
         StoreUnavailable: a service failed; the message names those that do not answer now.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # drivers log each attempt; the verb says what failed
-    return run_async(_run(work, regions))
+    try:
+        return run_async(_run(work, regions))
+    except KeyboardInterrupt:
+        if interrupted:
+            print_progress(f"interrupted: {interrupted}")
+        raise
 
 
 def stop_signals() -> list[signal.Signals]:

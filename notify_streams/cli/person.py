@@ -63,8 +63,11 @@ def forget(user_id: str, yes: bool, status: bool, wait_s: float, region: str, as
     if not status and not yes:
         question = f"Erase {user_id} in the regions {', '.join(settings.regions)}? It cannot be undone"
         click.confirm(question, abort=True, err=True)
-    since = None if status else run(_request(settings, user_id), settings)
-    report = run(_certificate(settings, user_id, since, wait_s))
+    look = f"`notify-streams users forget {user_id} --status` shows how far it is"
+    since = None if status else run(_request(settings, user_id), settings, interrupted=f"it may have begun: {look}")
+    report = run(
+        _certificate(settings, user_id, since, wait_s), interrupted="" if status else f"the erasure goes on: {look}"
+    )
     print_result(as_json, report, lines_of(report))
     raise SystemExit(0 if report["holds"] or (since and _is_stopped(report, region, since)) else 1)
 

@@ -231,7 +231,8 @@ def import_choices(file: Path, checkpoint: Path | None, region: str, as_json: bo
     """
     settings = settings_of(region)
     checkpoint = checkpoint or file.with_name(f"{file.name}.checkpoint")
-    progress = run(_import(settings, file, file.stat().st_size or 1, checkpoint), settings)
+    left = "run the same command again: it goes on where it stopped"
+    progress = run(_import(settings, file, file.stat().st_size or 1, checkpoint), settings, interrupted=left)
     value = {"lines": progress.lines, "applied": progress.applied, "bad": progress.bad}
     print_result(as_json, value, [f"{progress.applied} of {progress.lines} lines applied, {progress.bad} bad"])
     raise SystemExit(1 if progress.bad else 0)

@@ -95,7 +95,8 @@ def apply_restore(options: Options, dry_run: bool, region: str, as_json: bool) -
     if dry_run:
         _show_plan(options, region, as_json)
     settings = settings_of(region)
-    done = run(apply(settings, categories_of(), options, print_progress), settings)
+    left = "workers that start wait until it has ended: run the same command again; what is done is not done twice"
+    done = run(apply(settings, categories_of(), options, print_progress), settings, interrupted=left)
     print_result(as_json, {"region": region} | done, [f"region {region} is restored: its workers may start"])
 
 

@@ -24,6 +24,9 @@ _BOM: Final = b"\xef\xbb\xbf"
 _IN_MEMORY_BYTES: Final = 64 * 1024 * 1024
 #: So many triggers that cannot be used are named.
 _MAX_NAMED: Final = 20
+_PART_SENT: Final = (
+    "some of the triggers may be sent: send the file again, those that were taken are found as duplicates"
+)
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -43,7 +46,7 @@ def send(file: IO[bytes], system: str | None, region: str, as_json: bool) -> Non
     if system is not None and system not in settings.trigger_systems:
         raise Refused(f"unknown upstream system {system!r}; known are {', '.join(settings.trigger_systems)}")
     with _checked(file) as lines:
-        sent = run(_send(settings, _uploads(lines, system, settings)), settings)
+        sent = run(_send(settings, _uploads(lines, system, settings)), settings, interrupted=_PART_SENT)
     print_result(as_json, {"sent": sent}, [f"sent {sent} triggers to region {region}"])
 
 

@@ -63,7 +63,8 @@ def move(bucket: int, to: int, region: str, as_json: bool) -> None:
     For a few seconds, while the copies are compared and the workers read the new shard, triggers of the bucket's users wait.
     """
     settings = settings_of(region)
-    done = run(_move(settings, bucket, to), settings)
+    left = "triggers of the bucket's users may wait until the same command has ended: run it again"
+    done = run(_move(settings, bucket, to), settings, interrupted=left)
     print_result(as_json, done, [f"bucket {bucket} is on shard {to}: {done['rows']} rows"])
 
 

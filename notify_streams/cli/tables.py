@@ -43,7 +43,8 @@ def rebuild(table: str, region: str, as_json: bool) -> None:
     """
     settings = settings_of(region)
     names = TABLES if table == "all" else (table,)
-    done = run(_rebuild(settings, names), settings)
+    left = "run it again: rows that the topic has are not published again"
+    done = run(_rebuild(settings, names), settings, interrupted=left)
     value = {name: dataclasses.asdict(one) for name, one in done.items()}
     print_result(as_json, {"region": region, "tables": value}, [f"{name}: {_said(one)}" for name, one in done.items()])
 

@@ -85,7 +85,8 @@ def grow(partitions: int, region: str, as_json: bool) -> None:
     from notify_streams.admin.growth import grow as grow_region
 
     settings = settings_of(region)
-    done = run(grow_region(settings, partitions, print_progress), settings)
+    left = "once its steps have begun no worker starts until it has ended: run it again with the same number"
+    done = run(grow_region(settings, partitions, print_progress), settings, interrupted=left)
     value = {"region": region, **asdict(done), "people": done.people}
     if done.before == partitions:
         print_result(as_json, value, [f"region {region} has {partitions} partitions already"])
