@@ -9,6 +9,7 @@ import click
 from notify_streams.cli.output import (
     as_json,
     categories_of,
+    print_progress,
     print_result,
     region_option,
     run,
@@ -16,7 +17,7 @@ from notify_streams.cli.output import (
     settings_of,
     write,
 )
-from notify_streams.errors import Refused
+from notify_streams.errors import Refused, StoreUnavailable
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
@@ -138,15 +139,21 @@ async def _change(settings: Settings, target: str, *, paused: bool) -> None:
 
     async with Shards(settings) as shards:
         pauses = _pauses(settings, shards)
-        if paused:
-            await pauses.pause(target)
-            return
-        if target not in await pauses.read():
+        if not paused and target not in await pauses.read():
             _require_category(target)  # one that was removed from the settings may be paused still
-        channel, _, category = target.partition(":")
-        if channel == "email":
-            await ReputationCounts(shards, settings.outbox.transaction_timeout_s).forgive(category)
-        await pauses.resume(target)
+        try:
+            if paused:
+                await pauses.pause(target)
+                return
+            channel, _, category = target.partition(":")
+            if channel == "email":
+                await ReputationCounts(shards, settings.outbox.transaction_timeout_s).forgive(category)
+            await pauses.resume(target)
+        except StoreUnavailable:
+            print_progress(
+                "the shards that answer may have it: `providers list` shows it; run the command again once all do"
+            )
+            raise
 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:

@@ -122,6 +122,13 @@ def test_a_verb_names_the_services_that_do_not_answer(arguments: tuple[str, ...]
         assert f"Kafka at {NOWHERE}" in done.output and f"Redis at redis://{NOWHERE}/0" in done.output
 
 
+def test_a_pause_that_not_each_shard_has_is_to_be_repeated(tmp_path: Path) -> None:
+    """It holds where it was written, so "does not answer" alone would mislead."""
+    done = invoke("providers", "pause", "fcm", NOTIFY_CONFIG_DIR=str(settings_folder(tmp_path, NOWHERE)))
+    assert_one_line(done)
+    assert "run the command again once all do" in done.output
+
+
 @pytest.mark.parametrize("arguments", [COMMANDS["send"], COMMANDS["prefs get"], COMMANDS["shards init"]], ids=str)
 def test_a_service_that_accepts_and_never_answers_counts_as_down(
     arguments: tuple[str, ...], tmp_path: Path, silent_address: str
