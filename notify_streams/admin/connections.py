@@ -32,21 +32,28 @@ class Connections:
 
 
 @asynccontextmanager
-async def connected(settings: Settings, categories: Categories) -> AsyncIterator[Connections]:
+async def connected(
+    settings: Settings, categories: Categories, *, publishes: bool = True
+) -> AsyncIterator[Connections]:
     """Connect, and disconnect at the end.
+
+    Args:
+        publishes: False: nothing is written, so Kafka is not needed.
 
     Raises:
         StoreUnavailable: Kafka does not answer.
         Refused: topics are missing.
     """
-    await require_topics(settings)
+    if publishes:
+        await require_topics(settings)
     shards = Shards(settings, serverSelectionTimeoutMS=_CONNECT_MS)
     producer = BatchProducer(settings.kafka_connection(), client_id="notify-streams-command")
     preferences = PreferenceService(settings, categories, shards, publisher_for(producer, settings))
     await shards.start()
     try:
         await shards.refresh_directory()
-        await producer.start()
+        if publishes:
+            await producer.start()
         yield Connections(shards, preferences, producer)
     finally:
         await producer.stop()

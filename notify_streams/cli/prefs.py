@@ -81,7 +81,7 @@ async def _get(settings: Settings, user_id: str) -> dict[str, Any]:
     from notify_streams.records.partitioner import bucket_of
 
     categories = categories_of()
-    async with connected(settings, categories) as region:
+    async with connected(settings, categories, publishes=False) as region:
         record = await region.preferences.repository.read(bucket_of(user_id, settings.partitions), user_id)
     choices = []
     for name, category in categories.items():
@@ -181,7 +181,7 @@ async def _address(settings: Settings, channel: Channel, address: str, stop: boo
     from notify_streams.admin.connections import connected
     from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS
 
-    async with connected(settings, categories_of()) as region:
+    async with connected(settings, categories_of(), publishes=stop or allow) as region:
         stops, repository = region.preferences.stops, region.preferences.repository
         identity, bucket = stops.identity_of(channel, address)
         if stop:
