@@ -204,7 +204,7 @@ REFUSED_CREDENTIALS: Final = (
 
 
 @pytest.mark.parametrize("result", REFUSED_CREDENTIALS, ids=lambda one: f"{one.provider}: {one.detail}")
-def test_whatever_counts_as_a_refused_credential_is_in_the_alert(result: ProviderResult, tmp_path: Path) -> None:
+def test_the_alert_knows_a_refused_credential(result: ProviderResult, tmp_path: Path) -> None:
     assert result.credential_refused
     answer = result.detail.partition(",")[0]
     series = (
