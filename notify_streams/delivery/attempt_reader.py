@@ -13,6 +13,7 @@ from notify_streams.delivery.attempts import (
     before_second,
     delivery_key,
     fold,
+    has_known_phase,
     key_of,
     key_range,
     number_of,
@@ -130,13 +131,13 @@ class AttemptReader:
 
 
 def attempt_fields(document: Document) -> Document:
-    """``kind`` (`call`, `answer`, `receipt`), ``number``, ``at``, ``state`` and the other fields of `Attempt`.
+    """``kind`` (`call`, `answer`, `receipt`; `unknown` of a later release), ``number``, ``at``, ``state`` and the other fields of `Attempt`.
 
     A receipt that does not name its attempt has the number 0. `to` is masked, for people. `devices`: see `device_fields`.
     """
     attempt = unpack(document["p"])
     return {
-        "kind": phase_of(document["_id"]).name.lower(),
+        "kind": phase_of(document["_id"]).name.lower() if has_known_phase(document["_id"]) else "unknown",
         "number": number_of(document["_id"]),
         "state": attempt.state.value,
         "reason": attempt.reason,
@@ -199,7 +200,7 @@ def first_states(documents: Iterable[Document]) -> dict[bytes, DeliveryState]:
 
     Attempts after a receipt that said failed are left out: the first one had ended the delivery.
     """
-    documents = list(documents)
+    documents = [one for one in documents if has_known_phase(one["_id"])]
     refuted: dict[bytes, int] = {}
     for document in documents:
         if unpack(document["p"]).rank == Rank.RETRYING_BY_RECEIPT:

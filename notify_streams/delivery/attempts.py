@@ -18,7 +18,7 @@ from notify_streams.records.outcomes import DeliveryState
 from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from notify_streams.stores.mongo import Document
 
@@ -33,7 +33,7 @@ ID_BYTES: Final = KEY_BYTES + _REST_BYTES
 
 
 class Phase(IntEnum):
-    """What an attempt document records."""
+    """What an attempt document records. `fold` leaves out one of a phase that only a later release has."""
 
     #: the end of a call, a refusal before it, or a call that is parked
     CALL = 0
@@ -57,7 +57,7 @@ class Rank(IntEnum):
     DELIVERED = 80
 
 
-STATES: Final = {
+STATES: Final[Mapping[int, DeliveryState]] = {
     Rank.RETRYING: DeliveryState.RETRYING,
     Rank.EXPIRED: DeliveryState.EXPIRED,
     Rank.SUPPRESSED: DeliveryState.SUPPRESSED,
@@ -67,6 +67,7 @@ STATES: Final = {
     Rank.RETRYING_BY_RECEIPT: DeliveryState.RETRYING,
     Rank.DELIVERED: DeliveryState.DELIVERED,
 }
+_PHASES: Final = frozenset(Phase)
 
 
 class DeviceOutcome(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
@@ -115,7 +116,9 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defau
 
     @property
     def state(self) -> DeliveryState:
-        return STATES[Rank(self.rank)]
+        """Of a rank that only a later release has: that of the rank below it."""
+        found = STATES.get(self.rank)
+        return STATES[max((one for one in Rank if one < self.rank), default=Rank.RETRYING)] if found is None else found
 
     @property
     def was_accepted(self) -> bool:
@@ -256,8 +259,17 @@ def number_of(identity: bytes) -> int:
 
 
 def phase_of(identity: bytes) -> Phase:
-    """What the attempt with this `_id` records."""
+    """What the attempt with this `_id` records.
+
+    Raises:
+        ValueError: only a later release knows it (`has_known_phase`).
+    """
     return Phase(identity[KEY_BYTES + 2])
+
+
+def has_known_phase(identity: bytes) -> bool:
+    """Whether `phase_of` has an answer."""
+    return identity[KEY_BYTES + 2] in _PHASES
 
 
 def fold(documents: Iterable[Document]) -> dict[bytes, DeliveryStatus]:
@@ -265,6 +277,8 @@ def fold(documents: Iterable[Document]) -> dict[bytes, DeliveryStatus]:
     found: dict[bytes, DeliveryStatus] = {}
     for document in documents:
         identity: bytes = document["_id"]
+        if not has_known_phase(identity):
+            continue
         key = key_of(identity)
         attempt = unpack(document["p"])
         is_receipt = phase_of(identity) is Phase.RECEIPT

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.delivery.attempt_reader import first_states, last_provider, may_have_been_accepted, status_fields
+from notify_streams.delivery.attempt_reader import (
+    attempt_fields,
+    first_states,
+    last_provider,
+    may_have_been_accepted,
+    status_fields,
+)
 from notify_streams.delivery.attempts import (
     STATES,
     Attempt,
@@ -200,6 +206,34 @@ def test_attempts_without_segments_can_be_read() -> None:
     assert unpack(msgspec.msgpack.encode([60, 1, None, "twilio", "SM1", None, True])) == Attempt(
         Rank.SENT, 1, None, "twilio", "SM1", None, in_doubt=True
     )
+
+
+@pytest.mark.parametrize("phase", [3, 255])
+def test_an_attempt_of_a_phase_of_a_later_release_says_nothing_here(phase: int) -> None:
+    """After an update is rolled back it must stop no partition and no retry."""
+    known = a_document(1, Attempt(Rank.RETRYING, 2, provider="fcm"))
+    later_one = a_document(2, Attempt(Rank.DELIVERED, 3))
+    later_one["_id"] = later_one["_id"][:18] + bytes([phase]) + later_one["_id"][19:]
+    assert fold([known, later_one]) == fold([known])
+    assert first_states([known, later_one]) == first_states([known])
+    assert not fold([later_one]) and not first_states([later_one])
+    assert attempt_fields(later_one)["kind"] == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("rank", "expected"),
+    [
+        (0, DeliveryState.RETRYING),
+        (45, DeliveryState.SUPPRESSED),
+        (65, DeliveryState.SENT),
+        (72, DeliveryState.FAILED),
+        (90, DeliveryState.DELIVERED),
+    ],
+)
+def test_a_rank_of_a_later_release_counts_as_the_one_below_it(rank: int, expected: DeliveryState) -> None:
+    document = a_document(1, Attempt(rank, 2, provider="fcm"))
+    assert (fold([document])[KEY].state, attempt_fields(document)["state"]) == (expected, expected.value)
+    assert first_states([document]) == {KEY: expected}
 
 
 def test_a_delivery_that_failed_by_a_receipt_shows_its_code_and_the_call_s_id() -> None:
