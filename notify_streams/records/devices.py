@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
 from notify_streams.records.addresses import is_push_token
 from notify_streams.records.push_subscription import push_subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 PushProvider = Literal["fcm", "apns", "web_push"]
 #: A message is sent to each, so a person has at most so many.
@@ -51,6 +54,17 @@ def checked_devices(devices: Devices, at: datetime, is_locale: re.Pattern[str]) 
     if fault := next((fault for device in devices if (fault := _fault(device, is_locale)) is not None), None):
         return fault
     return tuple(_normalized(device, at) for device in devices)
+
+
+def stored_devices(devices: Sequence[Any]) -> Devices:
+    """What was stored, without devices that only a later release can read, such as those of another provider: nothing here can call them."""
+    found = []
+    for device in devices:
+        try:
+            found.append(msgspec.convert(device, Device))
+        except msgspec.ValidationError:
+            continue
+    return tuple(found)
 
 
 def only_token(devices: Devices) -> str | None:

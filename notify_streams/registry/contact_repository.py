@@ -10,7 +10,7 @@ import msgspec
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from notify_streams.records.devices import Devices, without_last_seen
+from notify_streams.records.devices import stored_devices, without_last_seen
 from notify_streams.records.user_records import MAX_CLOCK_SKEW, ContactRow, Contacts, push_fields
 from notify_streams.stores.mongo import CONTACTS, by_shard, next_of_bucket
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
@@ -144,5 +144,5 @@ def _values(contacts: Contacts) -> dict[str, Any]:
 def _stored(document: Document) -> StoredContacts:
     values = {name: document.get(name) for name in _FIELDS}
     if "devices" in document:
-        values |= push_fields(msgspec.convert(document["devices"], Devices))
+        values |= push_fields(stored_devices(document["devices"]))
     return StoredContacts(Contacts(document["_id"], document["updated_at"], **values), document["version"])

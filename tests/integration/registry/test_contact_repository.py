@@ -15,7 +15,7 @@ from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, decode_contact_row
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.settings import Settings
-from notify_streams.stores.mongo import Shards
+from notify_streams.stores.mongo import CONTACTS, Shards
 
 pytestmark = pytest.mark.stack
 
@@ -24,14 +24,19 @@ USERS = [f"u-{number}" for number in range(40)]
 
 
 @pytest.fixture
-async def repository(mongo_shards: list[str]) -> AsyncIterator[ContactRepository]:
+async def shards(mongo_shards: list[str]) -> AsyncIterator[Shards]:
     name = f"t{uuid4().hex[:12]}"
     shards = Shards(Settings(region="us", kafka="none", redis="none", shards=tuple(mongo_shards), database=name))
     await shards.start()
-    yield ContactRepository(shards)
+    yield shards
     for shard in range(len(shards)):
         await shards.client(shard).drop_database(name)
     await shards.close()
+
+
+@pytest.fixture
+def repository(shards: Shards) -> ContactRepository:
+    return ContactRepository(shards)
 
 
 def some(
@@ -72,6 +77,20 @@ async def test_contacts_that_are_stored_with_a_time_ahead_do_not_win_for_good(re
     await repository.apply([some("u-1", century, push="forged"), some("u-2", 2, push="kept")])
     stored = await repository.apply([some("u-1", 1, push="new"), some("u-2", 1, push="late")])
     assert (stored["u-1"].contacts.push, stored["u-2"].contacts.push) == ("new", "kept")
+
+
+async def test_a_device_of_a_later_release_stops_no_batch_and_stays_stored(
+    repository: ContactRepository, shards: Shards
+) -> None:
+    """Such as one of a push provider that this one does not have, after an update is rolled back."""
+    bucket, contacts = some("u-1", 1)
+    devices = (Device("t-1", "fcm", "org.example"), Device("t-2", "apns"))
+    await repository.apply([(bucket, Contacts("u-1", contacts.updated_at, devices=devices))])
+    stored = shards.collection(CONTACTS, bucket)
+    await stored.update_one({"_id": "u-1"}, {"$set": {"devices.1.provider": "hms"}})
+    found = await repository.apply([some("u-1", 0, push="late"), some("u-2", 1, push="token")])
+    assert (found["u-1"].contacts.devices, found["u-2"].contacts.push) == (devices[:1], "token")
+    assert len((await stored.find_one({"_id": "u-1"}) or {})["devices"]) == 2
 
 
 async def test_users_without_contacts_are_left_out(repository: ContactRepository) -> None:

@@ -17,7 +17,7 @@ from notify_streams.records.channel_message import (
     for_devices,
     read_channel_message,
 )
-from notify_streams.records.devices import MAX_DEVICES, Device, shown_devices, token_sha
+from notify_streams.records.devices import MAX_DEVICES, Device, shown_devices, stored_devices, token_sha
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import Contacts, decode_contact_row, encode_record, read_contacts
 from notify_streams.registry.contact_repository import StoredContacts
@@ -151,3 +151,10 @@ def test_a_row_or_a_message_without_any_device_is_refused() -> None:
         read_channel_message(message)
     with pytest.raises(msgspec.ValidationError):
         decode_contact_row(b'{"version":1,"devices":[]}')
+
+
+def test_a_device_that_only_a_later_release_can_read_hides_no_other() -> None:
+    """Such as one of a push provider that this one does not have."""
+    phone, tablet = (msgspec.to_builtins(one, builtin_types=(datetime,)) for one in (PHONE, TABLET))
+    assert stored_devices([phone, tablet]) == (PHONE, TABLET)
+    assert stored_devices([{"token": "h-1", "provider": "hms"}, phone | {"os": "17"}, 7]) == (PHONE,)
