@@ -38,15 +38,8 @@ def record_of(document: Document) -> PreferenceRecord:
 
 
 def _choice_of(fields: Document) -> Choice:
-    return Choice(fields["in"], fields["at"], fields["v"], _source_of(fields.get("s")), fields.get("d", ""))
-
-
-def _source_of(name: str | None) -> ChoiceSource:
-    """`APP` for a source that only a later release has: the choice counts all the same, and its history keeps the name."""
-    try:
-        return ChoiceSource.APP if name is None else ChoiceSource(name)
-    except ValueError:
-        return ChoiceSource.APP
+    source = ChoiceSource(fields.get("s", ChoiceSource.APP))
+    return Choice(fields["in"], fields["at"], fields["v"], source, fields.get("d", ""))
 
 
 def _choice_fields(choice: Choice) -> Document:

@@ -28,3 +28,8 @@ class ChoiceSource(StrEnum):
     #: A mail server said that the address does not exist.
     HARD_BOUNCE = "hard_bounce"
     ERASURE = "erasure"
+
+    @classmethod
+    def _missing_(cls, value: object) -> ChoiceSource | None:
+        """One that only a later release has counts as `APP`: the choice itself must not be lost where this one runs."""
+        return cls.APP if isinstance(value, str) else None

@@ -195,6 +195,13 @@ def test_an_update_that_is_not_plain_is_refused(but: dict[str, Any]) -> None:
     assert is_refused(read("update", **but), naming=next(iter(but)))
 
 
+def test_an_opt_out_from_a_source_of_a_later_release_counts() -> None:
+    """Regions are updated one after the other, and copy choices to each other."""
+    found = read("update", source="carrier_list", detail="m-1")
+    assert found == read("update", source="app", detail="m-1")
+    assert is_refused(read("update", source=7), naming="source")
+
+
 def test_a_refusal_does_not_repeat_what_was_sent() -> None:
     for text in ("ada@example.org", "ada@example.org' - at", 'ada@example.org"'):
         assert "ada@example.org" not in read("update", channel=text).detail
