@@ -1,6 +1,7 @@
 """Deltas in Redis: after a change, the user's row under one key for `delta_ttl_s`.
 
-Redis is trusted only while the lease exists (`lease_renewal`): without it a missing key means nothing. After an error reads skip Redis for
+Redis is trusted only while the lease exists (`lease_renewal`): without it a missing key means nothing. Nor does it while the deltas live
+shorter than the settings of this process say, because workers with other settings still run. After an error reads skip Redis for
 a moment (circuit breaker): a Redis that does not answer then costs one `redis_timeout_s`, not one for each batch.
 """
 
@@ -30,6 +31,8 @@ _KEYS_PER_WRITE: Final = 500
 #: Redis serves no one else during an MGET. A single request may have more keys than this.
 _KEYS_PER_READ: Final = 2_000
 _BREAKER_S: Final = 0.5
+#: The value of a lease that a worker of an earlier checkout renewed; any other one is the life of the deltas in ms.
+_UNKNOWN_TTL: Final = b"1"
 
 
 class Deltas:
@@ -68,7 +71,7 @@ class Deltas:
             note_refusal(self._redis, error)
             self._breaker_open_until = time.monotonic() + _BREAKER_S
             return not_trusted
-        if lease is None:
+        if lease is None or (lease != _UNKNOWN_TTL and int(lease) < self._ttl_ms):
             return not_trusted
         deltas = iter(values)
         return [list(islice(deltas, len(user_ids))) for user_ids in requests]

@@ -4,7 +4,7 @@ Any worker may renew it. The one that did so last does it again, a few times a s
 who does. A renewal reads Redis's time, copies the changes of the preference records since the last renewal into the deltas, and lets the
 lease end `lease_s` after that time (`staleness_bound` has the proof). After a flush, a restart or a failover of Redis its epoch is gone or
 names another server. Then all changes of the last `delta_ttl_s` are copied before Redis is trusted again; so they are when Redis's clock was
-set ahead, which ends deltas early. A Redis that may evict keys gets no lease.
+set ahead, which ends deltas early, and when `delta_ttl_s` became longer. A Redis that may evict keys gets no lease.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class LeaseRenewal:
         self._deltas = deltas
         self._repository = repository
         self._bound = bound
+        self._ttl_ms = int(bound.delta_ttl_s * 1000)
         #: Of Redis: the lease, and what it depends on.
         self.keys = [f"{prefix}!lease", f"{prefix}!epoch", f"{prefix}!busy", f"{prefix}!standby"]
         self._name = uuid4().hex
@@ -114,8 +115,10 @@ class LeaseRenewal:
             self._lasts_s, self._stands_by = begun[0] / 1000, bool(begun[1])
             return False
         self._stands_by = True
-        now_ms, epoch, covered, least_ahead = begun
+        now_ms, epoch, covered, least_ahead, ttl_ms = begun
         since = _decode_covered(covered, self._repository.shard_count)
+        if int(ttl_ms) < self._ttl_ms:
+            since = None
         reached = await self._copy(epoch, since)
         ahead_ms = now_ms - 1000 * max(moment.time for moment in reached)
         if since is not None and least_ahead:
@@ -125,7 +128,8 @@ class LeaseRenewal:
                 ahead_ms = min(ahead_ms, int(least_ahead))
         with redis_call(self._redis):
             renewed = await self._renew_script(
-                keys=self.keys, args=[epoch, now_ms + lease_ms, _encode_covered(reached), self._name, ahead_ms]
+                keys=self.keys,
+                args=[epoch, now_ms + lease_ms, _encode_covered(reached), self._name, ahead_ms, self._ttl_ms],
             )
         if renewed == _MAY_EVICT:
             raise StoreUnavailable("Redis may evict deltas: set its maxmemory-policy to noeviction")
@@ -137,7 +141,7 @@ class LeaseRenewal:
         shards = range(self._repository.shard_count)
         if covered is None:
             log.info(
-                "all recent deltas are copied: Redis is new, was flushed or failed over, or its clock was set ahead",
+                "all recent deltas are copied: Redis is new, was flushed or failed over, its clock was set ahead, or they must live longer",
                 extra={"action": "deltas.rebuild"},
             )
         if covered is None or epoch != self._epoch:

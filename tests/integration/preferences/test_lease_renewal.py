@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.integration.preferences.preference_fixtures import (
     ProcessPreferences,
     a_message,
     lapse,
+    now,
     put,
     reasons,
     rebuilds,
@@ -212,6 +214,29 @@ async def test_deltas_that_ended_early_because_the_clock_was_set_ahead_are_copie
         await lapse(env)
         await env.lease_renewal.renew()
     assert rebuilds(caplog) == 2, "once a step"
+
+
+async def test_deltas_that_live_shorter_than_the_settings_say_are_not_trusted(
+    env_of: OpenEnv, redis: HurtableRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While `delta_ttl_s` is raised, worker by worker: a message of 350 s is young by the new value, and the delta has ended by the old one."""
+    caplog.set_level(logging.INFO)
+    before, after = [await env_of(preferences=PreferenceSettings(delta_ttl_s=ttl_s)) for ttl_s in (300.0, 600.0)]
+    message = a_message(decided_at=now() - timedelta(seconds=350))
+    await before.lease_renewal.renew()
+    version = await put(before)
+    with redis.commands() as commands:
+        commands.delete(f"{before.prefix}:u-1")  # as after 300 s
+        assert await before.deltas.read([]) is not None
+        assert await reasons(after, message) == [Reason.OPTED_OUT]
+        await lapse(after)
+        await after.lease_renewal.renew()
+        assert await versions_in(after, ["u-1"]) == [version]
+        assert await reasons(after, message) == [Reason.OPTED_OUT]
+        await before.deltas.write({"u-1": row(version)})
+        assert commands.pttl(f"{before.prefix}:u-1") > 500_000
+    assert await before.deltas.read([]) is not None, "longer ones serve workers with the old value, too"
+    assert rebuilds(caplog) == 2
 
 
 async def test_a_lease_that_a_clock_set_back_would_keep_alive_is_renewed(env_of: OpenEnv, redis: HurtableRedis) -> None:
