@@ -73,6 +73,10 @@ class BucketDirectory:
         problems = (count.problem(self._partitions) for count in self._counts if count is not None)
         return next(filter(None, problems), None)
 
+    def is_counted(self) -> bool:
+        """Whether a shard says how many buckets there are: `shards init` was run, by a release that stores it."""
+        return any(count is not None for count in self._counts)
+
     def former_counts(self) -> tuple[int, ...]:
         """How many buckets there were before the region grew, the last number first."""
         return next((count.former for count in self._counts if count is not None), ())

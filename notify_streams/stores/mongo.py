@@ -7,11 +7,12 @@ only shard is a mongos that routes by the shard key ``{bucket: 1, _id: 1}``.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -131,10 +132,31 @@ async def require_partition_count(settings: Settings) -> None:
     """Check what the shards that answer say about the number of buckets.
 
     Raises:
-        Refused: the region has another number of buckets than the settings say, or is growing.
+        Refused: the region has another number of buckets than the settings say, is growing, or is of an earlier checkout.
     """
     async with Shards(settings, serverSelectionTimeoutMS=_CONNECT_MS) as shards:
         await shards.refresh_directory()
+        with suppress(PyMongoError):
+            await refuse_earlier_region(settings, shards)
+
+
+async def refuse_earlier_region(settings: Settings, shards: Shards) -> None:
+    """Check that the region is not of before 0.1.0: then no shard has the number of buckets, and one has ledgers.
+
+    Its ledgers lack counts, and what its channel roles had sent is in documents that this release does not read. Read the directory first.
+
+    Raises:
+        Refused: it is.
+        PyMongoError
+    """
+    if shards.directory.is_counted() or shards.directory.expired():
+        return
+    for shard in range(len(shards)):
+        if await shards.database(shard)[LEDGER].find_one({}, {"_id": 1}) is not None:
+            raise Refused(
+                f"region {settings.region}: the database {settings.database!r} is of an earlier checkout, whose books cannot be continued: "
+                "set another `database`"
+            )
 
 
 def by_shard(shards: Shards, items: Iterable[Item], bucket_of: Callable[[Item], int]) -> dict[int, list[Item]]:

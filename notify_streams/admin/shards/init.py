@@ -25,6 +25,7 @@ from notify_streams.stores.mongo import (
     PREFERENCES,
     SEALED_SUMS,
     TIMERS,
+    refuse_earlier_region,
 )
 from notify_streams.stores.mongo_errors import mongo_reason
 from notify_streams.stores.notification_expiry import expiry_becomes_longer
@@ -97,10 +98,12 @@ async def init_shards(settings: Settings, shards: Shards) -> list[str]:
 
     Raises:
         StoreUnavailable: a shard does not answer or refuses a command.
-        Refused: the region has another number of buckets than the settings say.
+        Refused: the region has another number of buckets than the settings say, or is of an earlier checkout.
     """
     done = []
+    await shards.refresh_directory(require_all=True)
     try:
+        await refuse_earlier_region(settings, shards)
         for shard in range(len(shards)):
             database = shards.database(shard)
             known = await write_first_count(database, settings.partitions)
