@@ -71,7 +71,7 @@ class Deltas:
             note_refusal(self._redis, error)
             self._breaker_open_until = time.monotonic() + _BREAKER_S
             return not_trusted
-        if lease is None or (lease != _UNKNOWN_TTL and int(lease) < self._ttl_ms):
+        if lease != _UNKNOWN_TTL and not (lease and lease.isdigit() and int(lease) >= self._ttl_ms):
             return not_trusted
         deltas = iter(values)
         return [list(islice(deltas, len(user_ids))) for user_ids in requests]
