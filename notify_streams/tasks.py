@@ -1,8 +1,9 @@
-"""Stops and gathers asyncio tasks; runs calls that block."""
+"""Stops and gathers asyncio tasks; keeps loops running; runs calls that block."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from functools import partial
 from threading import Thread
@@ -11,7 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
 
+log = logging.getLogger(__name__)
+
 _CANCEL_AGAIN_S: Final = 0.5
+#: Before a loop that failed begins again.
+_BEGIN_AGAIN_S: Final = 1.0
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -27,6 +32,22 @@ async def stop(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
         for task in running:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
+
+
+async def keep_running(what: str, loop: Callable[[], Awaitable[object]], pause_s: float = _BEGIN_AGAIN_S) -> None:
+    """Run `loop`, which ends by cancellation only, and begin it again after an error, logged and after a pause.
+
+    For background loops, whose end would not be noticed: an unknown error must not end for good what they do.
+
+    Args:
+        what: names the loop in the log.
+    """
+    while True:
+        try:
+            await loop()
+        except Exception:
+            log.exception("a loop failed, it begins again", extra={"action": "loop.again", "what": what})
+        await asyncio.sleep(pause_s)
 
 
 async def all_ended(calls: Iterable[Awaitable[Result]]) -> list[Result]:

@@ -12,6 +12,7 @@ import logging
 import socket
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.web import (
@@ -217,7 +218,11 @@ class Web(stock.Web):
         self._runner.server.request_handler = self._in_turn(self._runner.server.request_handler)
         self._listener = listen(self.app.conf.web_bind, self.app.conf.web_port)
         self._connections = Connections(self._runner.server, self._limits)
-        loops = (self._connections.accept(self._listener), self._connections.close_silent())
+        accept = partial(self._connections.accept, self._listener)
+        loops = (
+            tasks.keep_running("web server: accept", accept),
+            tasks.keep_running("web server: close", self._connections.close_silent),
+        )
         self._running = [asyncio.create_task(loop, name="web server") for loop in loops]
         for start in self._when_listening:
             await start()

@@ -91,8 +91,11 @@ _decode: Final = msgspec.json.Decoder(WorkerEntry).decode
 class WorkerRegistration:
     """Keeps the entry of one worker. A Redis that is away delays nothing."""
 
-    def __init__(self, redis: Redis, region: str, describe: Callable[[str], WorkerEntry]) -> None:
+    def __init__(
+        self, redis: Redis, region: str, describe: Callable[[str], WorkerEntry], every_s: float = BEAT_S
+    ) -> None:
         """`redis` is closed at the end. `describe`: worker id → its present entry."""
+        self._every_s = every_s
         self._redis = redis
         self._key = key_of(region)
         self._describe = describe
@@ -102,7 +105,8 @@ class WorkerRegistration:
 
     async def start(self) -> None:
         """Begin to give signs of life, and return."""
-        self._task = asyncio.create_task(self._run(), name="worker registration")
+        beats = tasks.keep_running("worker registration", self._run, self._every_s)
+        self._task = asyncio.create_task(beats, name="worker registration")
 
     async def stop(self) -> None:
         """Remove the entry."""
@@ -120,7 +124,7 @@ class WorkerRegistration:
                 await self.beat()
             except StoreUnavailable as error:
                 log.warning("no sign of life", extra={"action": "registration.failed", "error": str(error)})
-            await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(self._every_s)
 
     async def beat(self) -> None:
         """Write the entry with Redis's time.

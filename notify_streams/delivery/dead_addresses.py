@@ -39,7 +39,7 @@ class DeadAddresses:
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._running = asyncio.create_task(self._run())
+        self._running = asyncio.create_task(tasks.keep_running("dead addresses", self._run))
 
     async def stop(self) -> None:
         await tasks.stop([self._running])

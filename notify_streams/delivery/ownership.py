@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from notify_streams import tasks
 from notify_streams.delivery.delivery_ledger import Token
 from notify_streams.delivery.partition import Partition
-from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.errors import RetryLater
 from notify_streams.records.ids import new_flush_id
 from notify_streams.retry import STORE, RetryPolicy
 from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 _RENEW_AFTER_S: Final = 0.5
 #: Calls that end within this time after a revocation are settled by this worker.
 _DRAIN_S: Final = 1.5
+_AFTER_ERROR_S: Final = 1.0
 
 _VERIFY: Final = STORE.named("delivery.verify")
 #: For longer than a bucket that moves can be written on no shard.
@@ -222,18 +223,31 @@ class Ownership:
                 extra={"action": "delivery.fence", "topic": self._role, "partition": partition.number},
             )
             self._owning.add(partition)
-            _spawn(self._own_anew(partition), self._owning_tasks)
+            _spawn(self._own_anew_or_again(partition), self._owning_tasks)
 
     async def _append(self, ends: Sequence[Document], event_rows: Sequence[OutboxRow]) -> None:
         """Store how calls ended whose partition has another owner, or is on another shard."""
         try:
             await _EVIDENCE.call(self._store.add_evidence, ends, event_rows)
             self._events.committed(event_rows)
-        except StoreUnavailable as error:
+        except Exception as error:
             log.warning(
                 "ends of calls could not be stored; their deliveries may be repeated, marked",
                 extra={"action": "evidence.lost", "count": len(ends), "error": error},
             )
+
+    async def _own_anew_or_again(self, partition: Partition) -> None:
+        """After an unknown error too it is tried again: nothing else would begin a call of the partition."""
+        try:
+            await self._own_anew(partition)
+        except Exception:
+            log.exception(
+                "a partition could not be owned anew, will be retried",
+                extra={"action": "delivery.own_anew", "topic": self._role, "partition": partition.number},
+            )
+            await asyncio.sleep(_AFTER_ERROR_S)
+            self._owning.discard(partition)
+            self.on_refused(partition)
 
     async def _own_anew(self, partition: Partition) -> None:
         """Store how its calls end, then own the partition as after an assignment, if no other worker does."""

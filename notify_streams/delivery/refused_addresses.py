@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from notify_streams import tasks
 from notify_streams.delivery.providers import ProviderOutcome
+from notify_streams.errors import RetryLater, UnknownFailure
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.retry import RetryPolicy, call_for_each
 
@@ -45,7 +46,7 @@ class RefusedAddresses:
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._running = asyncio.create_task(self._run())
+        self._running = asyncio.create_task(tasks.keep_running("refused addresses", self._run))
 
     async def stop(self) -> None:
         await tasks.stop([self._running])
@@ -62,7 +63,8 @@ class RefusedAddresses:
 
     async def _run(self) -> None:
         while True:
-            await self._added.wait()
+            if not self._waiting:
+                await self._added.wait()
             self._added.clear()
             while self._waiting:
                 some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
@@ -70,7 +72,12 @@ class RefusedAddresses:
 
     async def _suppress(self, some: Sequence[_Refused]) -> None:
         ((message, why, source),) = some
-        await self._stops.suppress_address(message.channel, message.to, why, message.delivery_id, source)
+        try:
+            await self._stops.suppress_address(message.channel, message.to, why, message.delivery_id, source)
+        except RetryLater:
+            raise
+        except Exception as error:
+            raise UnknownFailure(f"address cannot be suppressed: {type(error).__name__}") from error
         log.info("address suppressed", extra={"action": "address.suppress", "reason": why})
 
 

@@ -168,7 +168,7 @@ class Reputation:
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._running = asyncio.create_task(self._run())
+        self._running = asyncio.create_task(tasks.keep_running("mail reputation", self._run))
 
     async def stop(self) -> None:
         await tasks.stop([self._running])
@@ -205,8 +205,10 @@ class Reputation:
             self._changed.clear()
             try:
                 await self.flush()
-            except StoreUnavailable as error:
+            except Exception as error:
                 self._changed.set()
+                if not isinstance(error, StoreUnavailable):
+                    raise
                 log.warning("mails are not counted yet", extra={"action": "reputation.count", "error": error})
             await asyncio.sleep(_EVERY_S)
 
@@ -216,23 +218,32 @@ class Reputation:
         Raises:
             StoreUnavailable: call again.
         """
+        must_check, self._must_check = self._must_check, False
+        try:
+            await self._store_waiting()
+            if must_check:
+                await self._check_limits(datetime.now(UTC))
+        except Exception:
+            self._must_check |= must_check
+            raise
+
+    async def _store_waiting(self) -> None:
         if counts := self._waiting:
             self._waiting = {}
             try:
                 await self._counts.add(counts)
-            except StoreUnavailable:
+            except Exception:
                 for key, found in counts.items():
                     self._waiting.setdefault(key, Counter()).update(found)
                 raise
-        if self._must_check:
-            now = datetime.now(UTC)
-            for category, rates in (await self._counts.rates(now - timedelta(hours=self._limits.window_h))).items():
-                if excess := rates.excess(self._limits):
-                    await self._pause(category, excess)
-            self._must_check = False
-            if now > self._deleted_at + timedelta(hours=1):
-                await self._counts.delete_before(now - timedelta(hours=self._limits.window_h) - _KEPT)
-                self._deleted_at = now
+
+    async def _check_limits(self, now: datetime) -> None:
+        for category, rates in (await self._counts.rates(now - timedelta(hours=self._limits.window_h))).items():
+            if excess := rates.excess(self._limits):
+                await self._pause(category, excess)
+        if now > self._deleted_at + timedelta(hours=1):
+            await self._counts.delete_before(now - timedelta(hours=self._limits.window_h) - _KEPT)
+            self._deleted_at = now
 
     async def _pause(self, category: str, excess: str) -> None:
         if await self._pauses.pause(category_pause("email", category), excess):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams import tasks
@@ -113,7 +114,10 @@ class BucketDirectory:
     async def start_polling(self) -> None:
         """Read the entries once, then keep reading them in the background."""
         await self.refresh()
-        self._polling = [asyncio.create_task(self._poll(shard)) for shard in range(len(self._entries))]
+        self._polling = [
+            asyncio.create_task(tasks.keep_running(f"bucket directory of shard {shard}", partial(self._poll, shard)))
+            for shard in range(len(self._entries))
+        ]
 
     async def stop_polling(self) -> None:
         polling, self._polling = self._polling, []

@@ -65,3 +65,26 @@ async def test_a_partition_is_owned_anew_while_the_shard_refuses_other_writes(ta
     await until(lambda: owner.partitions[3] is not partition, within_s=10.0)
     assert (ledger.acquired, work.added, owner.partitions[3].next_offset) == ([3], 1, 7)
     await owner.stop()
+
+
+async def test_a_partition_is_owned_anew_after_an_unknown_error() -> None:
+    """No restart of the worker would come: a partition that is not owned has no loop that could fail."""
+
+    class FailsOnce(Ledger):
+        async def acquire(self, partitions: Collection[int], token: Token) -> dict[int, OwnedLedger]:
+            if not self.acquired:
+                self.acquired += partitions
+                raise LookupError("an unknown error")
+            return await super().acquire(partitions, token)
+
+    ledger, work, other = FailsOnce(), Work(), Anything()
+    work.writes.set()
+    parts: Any = (other, ledger, other, other, other, work)
+    owner = Ownership("push", *parts)
+    found = OwnedLedger(partition=3, next_offset=5, claimed_to=5, last_flush="", seen={})
+    partition = Partition(found, Token(1), 0, 0.0)
+    owner.partitions[3] = partition
+    owner.disown(partition)
+    await until(lambda: owner.partitions[3] is not partition, within_s=10.0)
+    assert ledger.acquired == [3, 3]
+    await owner.stop()
