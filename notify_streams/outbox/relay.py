@@ -17,7 +17,7 @@ from notify_streams import metrics, tasks
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import OutboxRow
 from notify_streams.outbox.publisher import publish, rows_by_partition
-from notify_streams.outbox.row_ids import all_of_role, backlog_range, created_ms, flush_of
+from notify_streams.outbox.row_ids import all_of_role, backlog_range, created_ms, flush_of, may_be_relayed
 from notify_streams.stores.mongo import OUTBOX, by_shard
 from notify_streams.stores.mongo_errors import mongo_call
 
@@ -57,7 +57,7 @@ class Relay:
         """Publish and delete the rows of `buckets`, oldest first.
 
         Args:
-            older_than_ms: skip younger rows: their writer may be publishing them.
+            older_than_ms: skip younger rows: their writer may be publishing them. 0: none, whatever its clock showed.
             exclude: flush ids that this worker itself is publishing.
             published: flush ids that this worker has published and deleted. Their rows, copied by a bucket move, are only deleted.
 
@@ -103,8 +103,12 @@ class Relay:
         after = ""
         while rows := await self._read(bucket, after):
             after = rows[-1]["_id"]
-            newest_ms = time.time_ns() // 1_000_000 - older_than_ms
-            due = [row for row in rows if created_ms(row["_id"]) <= newest_ms and flush_of(row["_id"]) not in exclude]
+            now_ms = time.time_ns() // 1_000_000
+            due = [
+                row
+                for row in rows
+                if may_be_relayed(row["_id"], now_ms, older_than_ms) and flush_of(row["_id"]) not in exclude
+            ]
             if not due:
                 continue
             left = [row for row in due if flush_of(row["_id"]) not in published]

@@ -30,6 +30,14 @@ def flush_of(identity: str) -> str:
     return identity.split(_ROLE_END)[2]
 
 
+def may_be_relayed(identity: str, now_ms: int, older_than_ms: int) -> bool:
+    """Whether a row is so old that its writer is not publishing it any more.
+
+    Its time is that of another clock, or of before a step: it may lie in the future.
+    """
+    return abs(now_ms - created_ms(identity)) >= older_than_ms
+
+
 def created_ms(identity: str) -> int:
     """When a row was written, by its writer's clock: milliseconds since the epoch."""
     return int(flush_of(identity)[:16], 16) // 1_000_000

@@ -1,6 +1,7 @@
 """The relay publishes the rows that a crashed worker left, and only those."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
@@ -84,6 +85,16 @@ async def test_young_rows_and_excluded_flushes_stay(bench: Bench) -> None:
     assert bench.broker.ids() == ["old"]
     left = {row["_id"].split(":")[2] for row in await bench.rows()}
     assert mine.id in left and old.id not in left and len(left) == 2
+
+
+async def test_a_worker_whose_clock_was_ahead_leaves_no_row_for_later(bench: Bench) -> None:
+    """The next owner publishes it before anything new, and no message waits for the difference of the clocks."""
+    ahead_ns = time.time_ns() + 3600 * 10**9
+    await leave_rows(bench, "ahead", flush_id=f"{ahead_ns:016x}00000000")
+    assert await bench.relay.drain([EVEN]) == 1
+    await leave_rows(bench, "again", start=1, flush_id=f"{ahead_ns:016x}00000001")
+    assert await bench.relay.drain([EVEN], older_than_ms=10_000) == 1
+    assert bench.broker.ids() == ["ahead", "again"]
 
 
 async def test_excluded_rows_that_fill_a_read_hide_no_others(bench: Bench) -> None:
