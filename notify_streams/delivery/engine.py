@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -43,6 +41,7 @@ from notify_streams.stores.shard_clocks import ShardClocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
 
     from notify_streams.delivery.admission import Admission
     from notify_streams.delivery.delivery_spans import DeliverySpans
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _EXPIRE_EVERY_S: Final = 900.0
+_EXPIRE_CLOCK_AGE_S: Final = 30.0
 #: How often it is looked whether a silent shard answers again.
 _SILENT_LOOK_S: Final = 0.5
 #: A shard whose flush is under way for longer takes no writes.
@@ -420,7 +420,7 @@ class DeliveryEngine:
             self._admission.resume(len(deliveries), retries, partition.shard)
 
     async def _permission(self, bucket: int, messages: Sequence[ChannelMessage]) -> SendPermission:
-        return await self._check.still_allowed(bucket, messages, datetime.now(UTC))
+        return await self._check.still_allowed(bucket, messages, self._clocks.later_now(self._shards.of(bucket)))
 
     # -- For `ProviderCalls`
 
@@ -481,9 +481,12 @@ class DeliveryEngine:
         kept_s = self._retention.attempts.total_seconds()
         while True:
             await asyncio.sleep(min(_EXPIRE_EVERY_S, kept_s / 4) * random.uniform(0.5, 1.0))
-            before = int(time.time() - kept_s)
             for number in list(self._ownership.partitions):
+                shard = self._shards.of(number)
                 try:
-                    await self._attempts.delete_before(number, before)
+                    # By the clock that deletes their notifications: with one that is ahead they would be gone before those.
+                    await self._clocks.read(shard, _EXPIRE_CLOCK_AGE_S)
+                    before_s = int(self._clocks.earliest(shard).timestamp() - kept_s)
+                    await self._attempts.delete_before(number, max(0, before_s))
                 except RetryLater as error:
                     log.warning("expired attempts not deleted yet", extra={"action": "attempts.expire", "error": error})

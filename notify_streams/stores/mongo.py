@@ -21,6 +21,7 @@ from notify_streams.addresses import without_credentials
 from notify_streams.errors import Refused
 from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
 from notify_streams.stores.mongo_waits import mend_waits
+from notify_streams.stores.shard_clocks import FollowedClocks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -196,6 +197,8 @@ class Shards:
             self._timeout_s,
             settings.partitions,
         )
+        #: With `follows` they are read; without, they show the clock of this machine.
+        self.clocks = FollowedClocks(self, self._timeout_s)
         self._client_options = client_options
         self._security = settings.mongo_security
         self._clients: list[AsyncMongoClient[Document]] = []
@@ -206,6 +209,7 @@ class Shards:
         """Create the clients; each connects at its first use. With `follows`, also read the bucket directory and start polling it."""
         self._clients = self._new_clients()
         if self.follows:
+            await self.clocks.start()
             await self.directory.start_polling()
 
     def use(self, security: MongoSecurity) -> None:
@@ -215,6 +219,7 @@ class Shards:
         """
         self._security = security
         if self._clients:
+            self._closing = [task for task in self._closing if not task.done()]
             self._closing.append(asyncio.create_task(self._close_later(self._clients)))
             self._clients = self._new_clients()
 
@@ -243,6 +248,7 @@ class Shards:
             raise Refused(f"region {self._settings.region}: {problem}")
 
     async def close(self) -> None:
+        await self.clocks.stop()
         await self.directory.stop_polling()
         await tasks.stop(self._closing)
         clients, self._clients = self._clients, []

@@ -5,23 +5,42 @@ A reading of the primary's clock is carried on by the monotonic clock of this ma
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from notify_streams import tasks
+from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from notify_streams.stores.mongo import Shards
+    from pymongo import AsyncMongoClient
 
 #: MongoDB says its time in whole milliseconds, rounded down.
 _RESOLUTION_S: Final = 0.001
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+#: How often `FollowedClocks` reads each clock.
+_READ_EVERY_S: Final = 5.0
 
 
-async def shard_time(shards: Shards, shard: int) -> datetime:
+class ClientOfEach(Protocol):
+    """`mongo.Shards`, which has the clocks."""
+
+    def __len__(self) -> int: ...
+    def client(self, shard: int, /) -> AsyncMongoClient[dict[str, Any]]: ...
+
+
+def own_now(bucket: int) -> datetime:
+    """What the clock of this machine shows, whichever the bucket is."""
+    return datetime.now(UTC)
+
+
+async def shard_time(shards: ClientOfEach, shard: int) -> datetime:
     """What the clock of a shard's primary shows, in whole milliseconds.
 
     Raises:
@@ -33,7 +52,7 @@ async def shard_time(shards: Shards, shard: int) -> datetime:
     return shown
 
 
-async def shard_ahead_s(shards: Shards, shard: int) -> float:
+async def shard_ahead_s(shards: ClientOfEach, shard: int) -> float:
     """By how many seconds a shard's clock is ahead of this machine's. Raises as `shard_time`."""
     began = time.time()
     at = (await shard_time(shards, shard)).timestamp()
@@ -45,7 +64,7 @@ class ShardClocks:
 
     def __init__(
         self,
-        shards: Shards,
+        shards: ClientOfEach,
         timeout_s: float,
         *,
         monotonic: Callable[[], float] = time.monotonic,
@@ -81,8 +100,44 @@ class ShardClocks:
         """The least that the shard's clock may show now, in whole milliseconds."""
         _, ahead, _ = self._read.get(shard) or self._unknown()
         shown_ms = math.floor((self._monotonic() + ahead) * 1000)
-        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=shown_ms)
+        return _EPOCH + timedelta(milliseconds=shown_ms)
+
+    def later_now(self, shard: int) -> datetime:
+        """The later one of what this machine and the shard may show.
+
+        For what must not be taken for younger than it is, although one of the two clocks is behind, or the machine was suspended.
+        """
+        return max(self._own(), _EPOCH + timedelta(milliseconds=self.latest_ms(shard)))
+
+    def earlier_now(self, shard: int) -> datetime:
+        """The earlier one of both, in whole milliseconds: for times that must not lie in the future, although one of the clocks is ahead."""
+        own = self._own()
+        return min(own.replace(microsecond=own.microsecond // 1000 * 1000), self.earliest(shard))
+
+    def _own(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
 
     def _unknown(self) -> tuple[float, float, float]:
         ahead = self._now() - self._monotonic()
         return 0.0, ahead, ahead
+
+
+class FollowedClocks(ShardClocks):
+    """Reads each shard's clock every 5 s, from `start` to `stop`. No caller waits for a reading."""
+
+    _task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(tasks.keep_running("clocks of the shards", self._follow))
+
+    async def stop(self) -> None:
+        await tasks.stop([self._task])
+
+    async def _follow(self) -> None:
+        while True:
+            await tasks.all_ended(map(self._try_read, range(len(self._shards))))
+            await asyncio.sleep(_READ_EVERY_S)
+
+    async def _try_read(self, shard: int) -> None:
+        with suppress(StoreUnavailable):  # the last reading is carried on
+            await self.read(shard)

@@ -1,6 +1,7 @@
 """A delivery that was not accepted waits in a timer, until it is accepted, refused or expired. Outages fail nothing."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -15,7 +16,8 @@ from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import Timer, new_timer
 from notify_streams.failpoints import armed
 from notify_streams.preferences.choices import in_whole_ms
-from notify_streams.records.channel_message import read_channel_message
+from notify_streams.preferences.provider_check import SendPermission
+from notify_streams.records.channel_message import ChannelMessage, read_channel_message
 from notify_streams.records.outcomes import Reason
 from notify_streams.stores.mongo import ATTEMPTS, TIMERS
 from notify_streams.stores.shard_clocks import ShardClocks
@@ -87,6 +89,27 @@ async def test_timers_are_due_by_the_shards_clock(env: DeliveryEnvironment) -> N
         await until(partial(env.is_in, "sent"))
     first, second = provider.called_at
     assert second - first >= 1.0
+
+
+@pytest.mark.parametrize("behind", [timedelta(hours=1), timedelta(hours=-1)], ids=["behind", "ahead"])
+async def test_a_worker_with_a_wrong_clock_takes_no_message_for_younger_than_it_is(
+    env: DeliveryEnvironment, behind: timedelta
+) -> None:
+    """An opt-out since its decision may have no delta any more: see `ProviderCheck`."""
+
+    class Dated(Check):
+        at = datetime.min.replace(tzinfo=UTC)
+
+        async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> SendPermission:
+            self.at = now
+            return await super().still_allowed(bucket, messages, now)
+
+    check, began = Dated(), datetime.now(UTC)
+    right: Any = ShardsWithClock(lambda: datetime.now(UTC) + behind)
+    async with env.engine(Provider(), check, clocks=ShardClocks(right, 5.0)) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "sent"))
+    assert check.at >= began + max(behind, timedelta()) - timedelta(seconds=1)
 
 
 async def test_a_message_expires_between_attempts(env: DeliveryEnvironment) -> None:
@@ -319,6 +342,17 @@ async def test_attempts_are_deleted_after_their_notifications(
         await engine.deliver(await env.notify("young"))
         await until(partial(env.is_in, "queued", "old"))
     assert await env.is_in("sent", "young")
+
+
+async def test_attempts_are_deleted_by_the_clock_that_deletes_their_notifications(
+    env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that of a worker that is ahead they would be gone before those, and with them what proves each call."""
+    monkeypatch.setattr(engine_module, "_EXPIRE_EVERY_S", 0.05)
+    ahead: Any = ShardsWithClock(lambda: datetime.now(UTC) + timedelta(days=91))
+    async with env.engine(Provider(), clocks=ShardClocks(ahead, 5.0)) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "queued"))
 
 
 async def test_a_timer_is_not_claimed_again_by_the_flush_that_settles_its_attempt(env: DeliveryEnvironment) -> None:

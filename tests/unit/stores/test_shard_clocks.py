@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.errors import ConnectionFailure
 
-from notify_streams.stores.shard_clocks import ShardClocks
+from notify_streams.stores.shard_clocks import FollowedClocks, ShardClocks
 from tests.builders import ShardsWithClock
+from tests.waiting import until
 
 
 class Machine:
@@ -82,3 +84,41 @@ async def test_a_step_of_the_shards_clock_is_known_after_the_next_reading() -> N
 def test_before_the_first_reading_the_workers_clock_counts() -> None:
     machine = Machine()
     assert machine.clocks.latest_ms(0) == 1_800_000_000_000 and machine.clocks.earliest(0).year == 2027
+
+
+@pytest.mark.parametrize("ahead_s", [-86_400, -3600, -5, 0, 5, 3600, 86_400], ids=str)
+async def test_of_two_clocks_the_later_and_the_earlier_are_known(ahead_s: float) -> None:
+    """Whichever of the two is wrong: what is too early is never later than the right time, and the other way round."""
+    machine = Machine()
+    machine.wall_s = machine.shown().timestamp() + ahead_s
+    await machine.clocks.read(0)
+    near = timedelta(milliseconds=50)
+    earlier, later = machine.clocks.earlier_now(0), machine.clocks.later_now(0)
+    assert earlier <= machine.shown() + near and later >= machine.shown() - near
+    assert later - earlier - timedelta(seconds=abs(ahead_s)) <= 2 * near
+    assert earlier.microsecond % 1000 == 0
+
+
+async def test_followed_clocks_are_read_and_a_shard_that_is_away_delays_no_other() -> None:
+    hour = timedelta(hours=1)
+
+    class Two:
+        """The clock of the second shard is ahead; the first one does not answer."""
+
+        def __init__(self) -> None:
+            self.clock = ShardsWithClock(lambda: datetime.now(UTC) + hour)
+
+        def __len__(self) -> int:
+            return 2
+
+        def client(self, shard: int) -> ShardsWithClock:
+            if shard == 0:
+                raise ConnectionFailure
+            return self.clock
+
+    shards: Any = Two()
+    clocks = FollowedClocks(shards, 5.0)
+    await clocks.start()
+    await until(lambda: clocks.later_now(1) > datetime.now(UTC) + hour / 2)
+    assert clocks.later_now(0) < datetime.now(UTC) + hour / 2
+    await clocks.stop()
