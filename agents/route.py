@@ -43,6 +43,8 @@ router = Router(
     recipients,
     app.placement_follower,
     traces=None if app.spans is None else TriggerTraces(app.settings.tracing),
+    # A decision that seems to be younger than it is would be sent without a look for the opt-outs since.
+    now=app.earlier_now,
 )
 events = DecisionEvents(app.settings)
 outbox = app.outbox = Outbox(

@@ -70,6 +70,7 @@ from notify_streams.worker_registration import WorkerEntry, WorkerRegistration, 
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from datetime import datetime
 
     from faust.types import TopicT
 
@@ -235,6 +236,14 @@ class NotifyApp(faust.App):
         if placement is None:
             raise RuntimeError(f"role {self.role} does not know the placement")
         return placement
+
+    def earlier_now(self, bucket: int) -> datetime:
+        """The earlier one of what this machine's clock and that of the bucket's shard show."""
+        return self.shards.clocks.earlier_now(self.shards.of(bucket))
+
+    def later_now(self, bucket: int) -> datetime:
+        """The later one of both."""
+        return self.shards.clocks.later_now(self.shards.of(bucket))
 
     def table_store(self, topic: str) -> StoreFactory:
         """Where the table of `topic` has its rows."""

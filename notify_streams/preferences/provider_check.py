@@ -68,6 +68,8 @@ class ProviderCheck:
         self._repository = repository
         self._bound = bound
         self._young = timedelta(seconds=bound.young_s)
+        #: As far as two clocks may differ.
+        self._ahead = timedelta(seconds=bound.delta_ttl_s - bound.young_s - bound.table_only_lag_s)
         self._categories = categories
         self._addresses = addresses
         self._erased = erased
@@ -133,8 +135,9 @@ class ProviderCheck:
     ) -> tuple[dict[str, bytes], set[str]]:
         """Rows by user id: of every user with an old message, of the others those with a delta, and of addresses; and the addresses that
         cannot be read."""
-        oldest = now - self._young
-        old = dict.fromkeys(message.user_id for message in messages if message.decided_at < oldest)
+        oldest, newest = now - self._young, now + self._ahead
+        # With a clock that is wrong it is not known how old a message is.
+        old = dict.fromkeys(one.user_id for one in messages if not oldest <= one.decided_at <= newest)
         young = [user_id for user_id in dict.fromkeys(message.user_id for message in messages) if user_id not in old]
         rows: dict[str, bytes] = {}
         unread: set[str] = set()

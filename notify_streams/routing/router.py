@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -37,11 +36,13 @@ from notify_streams.routing.lane import read_trigger_for_lane
 from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import dead_letter, forwarded, notified, repartitioned
 from notify_streams.routing.waiting_triggers import next_look, waiting
+from notify_streams.stores.shard_clocks import own_now
 from notify_streams.topics import FORWARDED, system_of
 from notify_streams.tracing.traced_record import traceparent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.batch import AckHandle, Batch, SourceRecord
@@ -111,8 +112,10 @@ class Router:
         placements: PlacementSource,
         max_behind_s: float = _MAX_BEHIND_S,
         traces: TriggerTraces | None = None,
+        now: Callable[[int], datetime] = own_now,
     ) -> None:
-        """`traces`: None: no trigger is traced."""
+        """`traces`: None: no trigger is traced. `now`: the time for the decisions of a bucket, in whole milliseconds."""
+        self._now = now
         self._region = settings.region
         self._partitions = settings.partitions
         self._max_trigger_bytes = settings.max_trigger_bytes
@@ -175,7 +178,7 @@ class Router:
         keys = [user_id.encode() for user_id in user_ids]
         locations = self._recipients.locations(batch.partition, keys)
         recipients = zip(keys, locations, self._recipients.addresses(batch.partition, keys), rows, strict=True)
-        now = in_whole_ms(datetime.now(UTC))  # MongoDB keeps milliseconds; the channel messages must have the same time
+        now = in_whole_ms(self._now(batch.partition))  # MongoDB keeps milliseconds; channel messages have the same time
         end = end_of_period(now, self._period_s)
         encoder = NotificationEncoder(batch.partition, self._region, self._lane == "critical", now, end, self._period_s)
         context = _BatchContext(batch, placement, encoder, system_of(batch.topic), traced is not None)

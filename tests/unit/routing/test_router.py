@@ -1,6 +1,7 @@
 """A batch in, the same batch decided: every record has exactly one outcome, in order, and none can stop the others."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -287,3 +288,20 @@ async def test_whatever_was_sent_is_routed_and_accounted(sent: Any, lane: Any, s
         step.counts[name] for name in ("notified", "forwarded", "repartitioned", "dead", "duplicate")
     )
     assert step.end - step.start == step.counts["taken"] + step.counts["other_lane"] + step.counts["holes"]
+
+
+async def test_a_decision_has_the_time_of_its_bucket() -> None:
+    """By the earlier one of two clocks (`NotifyApp.earlier_now`): the check before the call asks how old it is."""
+    at = datetime(2026, 11, 30, 12, 0, 0, 123_456, UTC)
+    asked: list[int] = []
+
+    def now(bucket: int) -> datetime:
+        asked.append(bucket)
+        return at
+
+    router = Router(SETTINGS, CATEGORIES, TEMPLATES, "standard", known_people(), FakePlacements(), now=now)
+    decided = await router.decide_batch(a_batch(for_user(HERE[0])), AckRecorder())
+    (entry,) = decided.entries
+    message = read_channel_message(entry.outputs[0][3])
+    assert asked == [3] and message.decided_at == at.replace(microsecond=123_000)
+    assert document_of(entry)["decided_at"].replace(tzinfo=UTC) == message.decided_at
