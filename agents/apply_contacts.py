@@ -6,7 +6,6 @@ again, and readers keep the newest.
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,11 +19,13 @@ from notify_streams.registry.contact_retention import is_out_of_date
 from notify_streams.registry.pending_signups import PendingSignups
 from notify_streams.registry.record_sorting import drop_erased, sort_batch
 from notify_streams.retry import RetryPolicy
+from notify_streams.stores.shard_clocks import own_now
 from notify_streams.topics import CONTACT_ROWS, USER_CONTACTS
 from tables.locations import locate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from faust.types import StreamT
 
@@ -48,14 +49,18 @@ async def apply_contacts(
     placement: Callable[[], Placement],
     settings: Settings,
     erased_among: ErasedAmong,
+    now: Callable[[int], datetime] = own_now,
 ) -> None:
     """Store the contacts that may lie here, and copy records to the user's home region and its standby.
 
     For a user whose home region is unknown, `agents.sign_up` makes the copies. It adds the home to `home_of` before it reads the
     contacts, and here they are durable before `home_of` is asked: so one of the two makes them.
+
+    Args:
+        now: the latest time that contacts in a bucket may have. With a clock that is behind they would lose against earlier ones.
     """
     batch, here = event.value, placement()
-    now_ms = int(time.time() * 1000)
+    now_ms = int(now(batch.partition).timestamp() * 1000)
     found = sort_batch(
         batch, lambda record: read_contacts(record.value, arrival_ms(record, now_ms), record.key), settings.partitions
     )
@@ -90,5 +95,6 @@ async def contacts_agent(batches: StreamT[Any]) -> None:
             placement=app.placement,
             settings=app.settings,
             erased_among=app.preferences.erased.among,
+            now=app.later_now,
         ),
     )

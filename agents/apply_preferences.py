@@ -6,7 +6,6 @@ again, and readers keep the newest.
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,10 +21,12 @@ from notify_streams.records.user_records import arrival_ms, encode_record, read_
 from notify_streams.regions.replication import copies_everywhere
 from notify_streams.registry.record_sorting import drop_erased, rejected, sort_batch
 from notify_streams.retry import RetryPolicy, call_for_each
+from notify_streams.stores.shard_clocks import own_now
 from notify_streams.topics import PREFERENCE_ROWS, PREFERENCE_UPDATES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from faust.types import StreamT
 
@@ -43,14 +44,22 @@ _REFUSED: Final = Rejection(DeadReason.BAD_RECORD, "the database refuses it")
 
 
 async def apply_preferences(
-    event: BatchEvent, writer: PreferenceWriter, producer: Producer, settings: Settings, erased_among: ErasedAmong
+    event: BatchEvent,
+    writer: PreferenceWriter,
+    producer: Producer,
+    settings: Settings,
+    erased_among: ErasedAmong,
+    now: Callable[[int], datetime] = own_now,
 ) -> None:
     """Apply the updates, then publish what follows.
 
     That is the users' rows, a copy of each update for every other region, and dead letters.
+
+    Args:
+        now: the latest time that a choice in a bucket may have. With a clock that is behind a choice would lose against earlier ones.
     """
     batch = event.value
-    now_ms = int(time.time() * 1000)
+    now_ms = int(now(batch.partition).timestamp() * 1000)
     proofs = SourceProofs(settings.public.address_key)
 
     def read(record: SourceRecord) -> PreferenceUpdate | Rejection:
@@ -100,5 +109,6 @@ async def preferences_agent(batches: StreamT[Any]) -> None:
         producer=app,
         settings=app.settings,
         erased_among=app.preferences.erased.among,
+        now=app.later_now,
     )
     await process_partitions_concurrently(batches, apply)

@@ -7,7 +7,6 @@ A batch is acknowledged when its erasures are durable and every other region wil
 from __future__ import annotations
 
 import logging
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,10 +22,14 @@ from notify_streams.records.user_records import arrival_ms, encode_record, read_
 from notify_streams.regions.replication import copies_everywhere
 from notify_streams.registry.record_sorting import rejected, sort_batch
 from notify_streams.retry import RetryPolicy
+from notify_streams.stores.shard_clocks import own_now
 from notify_streams.topics import USER_ERASURES
 from tables.locations import locate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from faust.types import StreamT
 
     from notify_streams.erasure.runner import ErasureRunner
@@ -39,14 +42,19 @@ _RETRY: Final = RetryPolicy("erasure.begin", first_s=0.05, max_s=2.0)
 
 
 async def erase(
-    event: BatchEvent, store: ErasureStore | None, runner: ErasureRunner | None, producer: Producer, settings: Settings
+    event: BatchEvent,
+    store: ErasureStore | None,
+    runner: ErasureRunner | None,
+    producer: Producer,
+    settings: Settings,
+    now: Callable[[int], datetime] = own_now,
 ) -> None:
     """Begin the erasures of the batch.
 
-    Without `public.address_key` (no `store`) they are dead letters: there is no hash to keep.
+    Without `public.address_key` (no `store`) they are dead letters: there is no hash to keep. `now`: see `apply_preferences`.
     """
     batch = event.value
-    now_ms = int(time.time() * 1000)
+    now_ms = int(now(batch.partition).timestamp() * 1000)
     found = sort_batch(
         batch, lambda record: read_erasure(record.value, arrival_ms(record, now_ms)), settings.partitions
     )
@@ -67,7 +75,7 @@ async def erase(
 @app.agent(app.batched_topic(USER_ERASURES))
 async def erasures_agent(batches: StreamT[Any]) -> None:
     """Partitions run concurrently: one that waits for its shard delays no other."""
-    process = partial(erase, store=store, runner=runner, producer=app, settings=app.settings)
+    process = partial(erase, store=store, runner=runner, producer=app, settings=app.settings, now=app.later_now)
     await process_partitions_concurrently(batches, process)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
 from random import randrange
@@ -36,6 +35,7 @@ from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
@@ -210,7 +210,7 @@ class PreferenceRepository:
             try:
                 buckets = {user_id: bucket for user_id, (bucket, _) in remaining.items()}
                 found = await _find_records(database[PREFERENCES], buckets)
-                unchanged, changed = _merge_all(remaining, found, tried)
+                unchanged, changed = _merge_all(remaining, found, tried, self._shards.clocks.later_now(shard))
                 await complete_consents(
                     database,
                     [
@@ -309,12 +309,14 @@ async def _write_marks(
 
 
 def _merge_all(
-    users: Mapping[str, _UserChanges], found: Mapping[str, PreferenceRecord], tried: Mapping[str, PreferenceRecord]
+    users: Mapping[str, _UserChanges],
+    found: Mapping[str, PreferenceRecord],
+    tried: Mapping[str, PreferenceRecord],
+    now: datetime,
 ) -> tuple[dict[str, PreferenceRecord], dict[str, PreferenceRecord]]:
     """Records that need no write, and records to write. A record that equals an earlier attempt was written by it."""
     unchanged: dict[str, PreferenceRecord] = {}
     changed: dict[str, PreferenceRecord] = {}
-    now = datetime.now(UTC)
     for user_id, (_, changes) in users.items():
         before = found.get(user_id, EMPTY_RECORD)
         after = before if tried and before == tried.get(user_id) else merge(before, changes, now)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -146,3 +146,22 @@ async def test_a_record_that_cannot_be_read_is_a_dead_letter_and_stops_nobody(lo
 async def test_the_batch_is_stored_again_until_the_shard_answers(load_agent: LoadAgent) -> None:
     repository, producer = await applied(load_agent, a_record(HERE), repository=FakeRepository(failures=2))
     assert (repository.calls, producer.topics) == (3, ["contact_rows", "forward.asia"])
+
+
+async def test_contacts_keep_their_time_though_the_workers_clock_is_behind(load_agent: LoadAgent) -> None:
+    """Dated an hour back they would lose against those of before."""
+    stored: list[datetime] = []
+
+    class Dated(FakeRepository):
+        async def apply(self, records: Iterable[BucketedContacts]) -> dict[str, StoredContacts]:
+            records = list(records)
+            stored.extend(one.updated_at for _, one in records)
+            return await super().apply(records)
+
+    agent = load_agent("registry", "agents.apply_contacts")
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    value = msgspec.json.encode(msgspec.structs.replace(contacts(HERE), updated_at=at))
+    event = FakeEvent(a_batch(ARecord(value, timestamp=int(at.timestamp() * 1000)), topic="user_contacts"))
+    parts = (Dated(), FakeProducer(), HOMES.get, a_placement, SETTINGS, none_erased, lambda bucket: at)
+    await agent.apply_contacts(event, *parts)
+    assert stored == [at]

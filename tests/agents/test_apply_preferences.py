@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -208,3 +208,21 @@ async def test_a_client_may_name_the_sources_of_applications(load_agent: LoadAge
     agent = load_agent("registry", "agents.apply_preferences")
     update = PreferenceUpdate(HERE, "marketing", "push", False, NOON, ChoiceSource(source))
     assert (await applied_sources(agent, ARecord(msgspec.json.encode(update)), settings_with(KEY)))[0] == [source]
+
+
+async def test_a_choice_keeps_its_time_though_the_workers_clock_is_behind(load_agent: LoadAgent) -> None:
+    """Dated an hour back it would lose against what the person chose before."""
+    chosen: list[datetime] = []
+
+    class Dated(FakePreferences):
+        async def apply_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> AppliedUpdates:
+            chosen.extend(update.updated_at for _, update in updates)
+            return await super().apply_updates(updates)
+
+    agent = load_agent("registry", "agents.apply_preferences")
+    at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    value = msgspec.json.encode(PreferenceUpdate(HERE, "marketing", "push", False, at))
+    event = an_event(ARecord(value, b"any key", timestamp=int(at.timestamp() * 1000)))
+    more: dict[str, Any] = {"now": lambda bucket: at + timedelta(seconds=1)}
+    await agent.apply_preferences(event, Dated(), FakeProducer(), some_settings(), none_erased, **more)
+    assert chosen == [at]

@@ -14,6 +14,8 @@ from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
+from notify_streams.stores.shard_clocks import FollowedClocks
+from tests.builders import ShardsWithClock
 from tests.integration.preferences.conftest import OpenEnv
 from tests.integration.preferences.preference_fixtures import BUCKET, now, put
 
@@ -106,3 +108,17 @@ async def test_a_shard_that_does_not_answer_is_an_error_in_time() -> None:
             with pytest.raises(StoreUnavailable):
                 await asking
         assert time.monotonic() - began < 3
+
+
+async def test_what_is_credible_is_so_by_the_later_one_of_two_clocks(env_of: OpenEnv) -> None:
+    """A worker whose clock is behind would take each newer choice for one of a wrong clock, and let older ones win."""
+    env = await env_of()
+    right: Any = ShardsWithClock(lambda: now() + timedelta(hours=1))
+    env.shards.clocks = clocks = FollowedClocks(right, 5.0)
+    for shard in range(len(env.shards)):
+        await clocks.read(shard)
+    opted_out = ChoiceChange(2, "push", False, now() + timedelta(minutes=50))
+    earlier = ChoiceChange(2, "push", True, now() + timedelta(minutes=40))
+    for change in (opted_out, earlier):
+        record = (await env.repository.apply([(BUCKET, "u", change)]))["u"]
+    assert not record.choices[2]["push"].opted_in
