@@ -10,7 +10,7 @@ import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from notify_streams import metrics, tasks
 from notify_streams.errors import PermanentFailure, RetryLater, UnknownFailure
@@ -39,6 +39,17 @@ _AFTER_ERROR_S: Final = 60.0
 _RETRY: Final = RetryPolicy("erasure.run", first_s=0.5, max_s=10.0)
 
 
+class Clocks(NamedTuple):
+    """The time, by this machine's clock and by another one, of which one may be wrong."""
+
+    #: The earlier and the later one of both.
+    earlier: Callable[[], datetime]
+    later: Callable[[], datetime]
+
+
+_OWN: Final = Clocks(partial(datetime.now, UTC), partial(datetime.now, UTC))
+
+
 class Erasures(Protocol):
     """`store.ErasureStore`."""
 
@@ -55,12 +66,20 @@ class ErasureRunner:
 
     Args:
         first, second: the steps of each pass by name, in order. A name may be in both.
+        clocks: what is due is so by the earlier one, and later by the later one: a second pass that comes too early would let messages
+            under way be sent, and the worker that makes it may be another one.
     """
 
     def __init__(
-        self, store: Erasures, first: Mapping[str, Step], second: Mapping[str, Step], settles_s: float
+        self,
+        store: Erasures,
+        first: Mapping[str, Step],
+        second: Mapping[str, Step],
+        settles_s: float,
+        clocks: Clocks = _OWN,
     ) -> None:
         self._store = store
+        self._clocks = clocks
         #: By the name under which a step is done, which differs between the passes.
         self._first = {f"{name}_1": step for name, step in first.items()}
         self._second = {f"{name}_2": step for name, step in second.items()}
@@ -104,9 +123,9 @@ class ErasureRunner:
         Raises:
             StoreUnavailable: the documents cannot be read or written.
         """
-        due = await self._store.take_due(datetime.now(UTC))
+        due = await self._store.take_due(self._clocks.earlier())
         for one in due:
-            if one.taken_until is not None and datetime.now(UTC) >= one.taken_until:
+            if one.taken_until is not None and self._clocks.earlier() >= one.taken_until:
                 continue
             try:
                 await self._erase(one)
@@ -117,7 +136,7 @@ class ErasureRunner:
                     "an erasure goes on later",
                     extra={"action": "erasure.postpone", "person": one.person, "error": error},
                 )
-                await self._store.postpone(one, datetime.now(UTC) + timedelta(seconds=_AGAIN_S))
+                await self._store.postpone(one, self._clocks.earlier() + timedelta(seconds=_AGAIN_S))
             except Exception as error:  # the erasures of all others go on
                 await self._failed(one, error)
         return len(due)
@@ -129,12 +148,12 @@ class ErasureRunner:
             extra={"action": "erasure.failed", "person": one.person, "error": type(error).__name__},
         )
         metrics.ERASURES.labels("failed").inc()
-        await self._store.postpone(one, datetime.now(UTC) + timedelta(seconds=_AFTER_ERROR_S))
+        await self._store.postpone(one, self._clocks.earlier() + timedelta(seconds=_AFTER_ERROR_S))
 
     async def _erase(self, one: OpenErasure) -> None:
         began_in_second = self._first.keys() <= one.done
         await self._make(one, self._second if began_in_second else self._first)
-        now = datetime.now(UTC)
+        now = self._clocks.later()
         if began_in_second:
             await self._store.finish(one, now)
             metrics.ERASURES.labels("finished").inc()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from notify_streams.erasure.history import History
 from notify_streams.erasure.registered_data import RegisteredData
-from notify_streams.erasure.runner import ErasureRunner
+from notify_streams.erasure.runner import Clocks, ErasureRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Producer
     from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Shards
+
+#: The shard whose clock tells all workers of a region when an erasure is due.
+_CLOCK_OF: Final = 0
 
 
 def erasure_runner(
@@ -40,4 +44,5 @@ def erasure_runner(
         "outcomes": past.outcomes,
         "preferences": now.preferences,
     }
-    return ErasureRunner(store, {"checks": now.checks} | removed, removed | last, settings.erasure_settles_s)
+    clocks = Clocks(partial(shards.clocks.earlier_now, _CLOCK_OF), partial(shards.clocks.later_now, _CLOCK_OF))
+    return ErasureRunner(store, {"checks": now.checks} | removed, removed | last, settings.erasure_settles_s, clocks)

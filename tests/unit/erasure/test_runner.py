@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from notify_streams import metrics
-from notify_streams.erasure.runner import ErasureRunner
+from notify_streams.erasure.runner import Clocks, ErasureRunner
 from notify_streams.erasure.store import OpenErasure, open_erasure
 from notify_streams.errors import PermanentFailure, RetryLater, StoreUnavailable, UnknownFailure
 from tests.waiting import until
@@ -233,3 +234,22 @@ async def test_an_unknown_error_of_a_look_ends_no_erasure_for_good() -> None:
         await until(lambda: erasures.first_pass_at is not None)
     finally:
         await runner.stop()
+
+
+async def test_a_wrong_clock_makes_no_second_pass_too_early() -> None:
+    """Neither that of the worker which makes the first pass, nor that of the one which looks for what is due."""
+    right = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+    looked: list[datetime] = []
+
+    class Dated(FakeErasures):
+        async def take_due(self, now: datetime) -> list[OpenErasure]:
+            looked.append(now)
+            return await super().take_due(now)
+
+    for ahead in (timedelta(hours=-1), timedelta(hours=1)):
+        own = right + ahead
+        erasures = Dated()
+        clocks = Clocks(partial(min, own, right), partial(max, own, right))
+        await ErasureRunner(erasures, {"contacts": FakeData().step("contacts")}, {}, 60.0, clocks).run_due()
+        assert erasures.next_at is not None and erasures.next_at >= right + timedelta(seconds=60)
+    assert max(looked) <= right
