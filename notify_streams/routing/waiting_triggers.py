@@ -18,7 +18,7 @@ import msgspec
 from notify_streams import tasks
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.decided_batch import RecordOutcome
-from notify_streams.records.origin import origin_ms
+from notify_streams.records.origin import entered_ms, origin_ms
 from notify_streams.records.outcomes import TriggerOutcome
 from notify_streams.retry import STORE
 from notify_streams.routing.outcome_records import copied_headers
@@ -57,7 +57,8 @@ unpack_waiting: Final = msgspec.msgpack.Decoder(
 def next_look(record: SourceRecord, now: datetime, wait_s: float) -> datetime | None:
     """When the record is to be read again; None if it has waited for `wait_s`."""
     origin = datetime.fromtimestamp(origin_ms(record) / 1000, UTC)
-    age_s = (now - origin).total_seconds()
+    # A copy's own timestamp is the broker's too: with a clock that is behind, it would be read again every second.
+    age_s = max((now - origin).total_seconds(), (entered_ms(record) - origin_ms(record)) / 1000)
     left_s = wait_s - age_s
     return None if left_s <= 0 else now + timedelta(seconds=min(left_s, max(_FIRST_S, age_s)))
 

@@ -28,6 +28,15 @@ def test_the_time_between_two_looks_doubles_within_the_limit(age_s: float, next_
     assert found == (None if next_s is None else NOW + timedelta(seconds=next_s))
 
 
+@pytest.mark.parametrize(("age_s", "next_s"), [(1, 1), (8, 8), (29, 1), (31, None)])
+def test_a_worker_whose_clock_is_behind_looks_no_more_often_and_no_longer(age_s: int, next_s: int | None) -> None:
+    entered_ms = int(NOW.timestamp() * 1000)
+    copy = ARecord(b"{}", None, (("origin_ms", b"%d" % entered_ms),), timestamp=entered_ms + age_s * 1000)
+    behind = NOW - timedelta(hours=1)
+    found = next_look(copy, behind, 30.0)
+    assert found == (None if next_s is None else behind + timedelta(seconds=next_s))
+
+
 def test_without_a_time_to_wait_a_trigger_is_decided_at_once() -> None:
     assert next_look(aged(0), NOW, 0.0) is None
 
