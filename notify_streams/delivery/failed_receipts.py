@@ -163,19 +163,23 @@ class FailedReceipts:
                 status = statuses.get(one.key)
                 number = one.receipt.attempt or (0 if status is None else status.attempts)
                 if status is None or _is_open(status, number):
-                    if self._waits(one.receipt):
+                    if self._waits(one.receipt, self._shards.clocks.earlier_now(self._shards.of(bucket))):
                         raise NotSettled("a receipt is about a call that is not settled yet")
                 elif status.last.rank == Rank.FAILED_BY_RECEIPT:
                     found.append(one._replace(number=status.attempts, provider=last_provider(status)))
         return found
 
-    def _waits(self, receipt: Receipt) -> bool:
-        """Whether the call may be settled soon. The clock that dated the receipt may be ahead of ours by any time."""
-        now = time.monotonic()
-        if len(self._waiting) >= _MAX_WAITING:
-            self._waiting.clear()
-        began = self._waiting.setdefault((receipt.delivery_id, receipt.attempt), now)
-        return time.time() - receipt.at.timestamp() < self._settled_s and now - began < self._settled_s
+    def _waits(self, receipt: Receipt, now: datetime) -> bool:
+        """Whether the call may be settled soon. The clock that dated the receipt may be ahead of ours by any time.
+
+        `now`: by the earlier one of two clocks: with one that is ahead nothing would follow a receipt that is quicker than its call.
+        """
+        now_s = time.monotonic()
+        key = receipt.delivery_id, receipt.attempt
+        if key not in self._waiting and len(self._waiting) >= _MAX_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+        began_s = self._waiting.setdefault(key, now_s)
+        return (now - receipt.at).total_seconds() < self._settled_s and now_s - began_s < self._settled_s
 
     async def _try_again(self, shard: int, failures: Sequence[tuple[_Failure, ChannelMessage]]) -> None:
         """Append what makes the deliveries `retrying`, and add their timers, in one transaction."""

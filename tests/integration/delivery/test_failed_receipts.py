@@ -14,7 +14,8 @@ from notify_streams.preferences.categories import OnFailedReceipt
 from notify_streams.records.channel_message import ChannelMessage, read_channel_message
 from notify_streams.records.ids import notification_id
 from notify_streams.records.trigger import Trigger, read_trigger
-from tests.builders import ABatch, ARecord, categories, some_settings
+from notify_streams.stores.shard_clocks import FollowedClocks
+from tests.builders import ABatch, ARecord, ShardsWithClock, categories, some_settings
 from tests.integration.delivery.delivery_fixtures import (
     BUCKET,
     NOT_BEGUN,
@@ -204,6 +205,20 @@ async def test_a_receipt_of_a_clock_that_is_ahead_holds_others_up_no_longer(env:
         assert not await follow.is_applied(*receipts), "it waits for the call at first"
         await until(lambda: follow.is_applied(*receipts), "the receipts are applied", within_s=5)
         assert await env.is_in("retrying", "done")
+
+
+async def test_a_receipt_is_old_by_the_earlier_one_of_two_clocks(env: DeliveryEnvironment) -> None:
+    """By that of a worker that is ahead each receipt would be old, and nothing would follow one that is quicker than its call."""
+    batch = await env.notify("t")
+    right: Any = ShardsWithClock(lambda: datetime.now(UTC) - timedelta(hours=1))
+    env.shards.clocks = clocks = FollowedClocks(right, 5.0)
+    for shard in range(len(env.shards)):
+        await clocks.read(shard)
+    receipt = a_receipt(temporary=True, at=(datetime.now(UTC) - timedelta(minutes=30)).isoformat())
+    follow = Follow(env, batch, "retry")
+    async with env.engine(SlowProvider(), pace=10.0) as engine:
+        await engine.deliver(batch)
+        assert not await follow.is_applied(receipt), "it waits for the call"
 
 
 async def test_a_receipt_for_a_call_before_the_last_one_waits_for_nothing(env: DeliveryEnvironment) -> None:
