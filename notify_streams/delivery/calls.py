@@ -20,6 +20,7 @@ from notify_streams.delivery.outgoing_messages import OutgoingMessages
 from notify_streams.delivery.pauses import PausedCategories
 from notify_streams.delivery.provider_states import ProviderStates
 from notify_streams.delivery.providers import DeviceResult, Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.suspensions import Suspensions
 from notify_streams.errors import RetryLater
 from notify_streams.failpoints import failpoint
 from notify_streams.preferences.categories import OnDoubt
@@ -92,8 +93,10 @@ class ProviderCalls:
         handler: CallHandler,
         region: str | None = None,
         mail_links: MailLinks | None = None,
+        suspensions: Suspensions | None = None,
     ) -> None:
-        """`mail_links`: None where the channel has none."""
+        """`mail_links`: None where the channel has none. `suspensions`: None: of this machine."""
+        self._suspensions = suspensions or Suspensions()
         self._order = order
         self._categories = categories
         self._messages = OutgoingMessages(categories, templates, region, mail_links)
@@ -162,6 +165,7 @@ class ProviderCalls:
         if not self._ready and not self._behind:
             return
         self._calling.set()
+        self._look_for_suspension()
         behind = self._handler.shards_behind()
         for shard in [one for one in self._behind if one not in behind]:
             self._ready.extendleft(reversed(self._behind.pop(shard)))
@@ -307,6 +311,7 @@ class ProviderCalls:
             if outgoing.provider in self._states.paused:
                 return ProviderResult(outcome=ProviderOutcome.RETRY, provider=name, detail="paused", begun=False)
             # Many calls begin at the same time, and each takes processor time: compare for each.
+            self._look_for_suspension()
             now = time.monotonic()
             if self.stopping or not delivery.partition.active or now >= _may_begin_until(delivery):
                 return result or _too_late(name)
@@ -335,6 +340,18 @@ class ProviderCalls:
                 if call is not None:
                     call.ended(delivery.number, result)
                 return result
+
+    def _look_for_suspension(self) -> None:
+        """After one, nothing may be called that was checked before, and no token counts as proved."""
+        if not self._suspensions.since_last_look():
+            return
+        log.warning(
+            "the machine was suspended, or its clock set ahead: what was checked before is checked again",
+            extra={"action": "calls.suspended"},
+        )
+        for delivery in chain(self._ready, chain.from_iterable(self._behind.values()), self._calls):
+            delivery.check_until = 0.0
+            delivery.partition.proved_at = -inf
 
     def _ended(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
         """A call has ended, or was not made because the message cannot be sent."""

@@ -25,6 +25,7 @@ from notify_streams.delivery.mail_links import MailLinks, mail_links_of
 from notify_streams.delivery.partition import Delivery, Partition
 from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.suspensions import Suspensions
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.link_token import Link, LinkTokens
 from notify_streams.secret import Secret
@@ -83,7 +84,12 @@ async def called(message: ChannelMessage) -> tuple[list[Outgoing], Delivery, Pro
     return provider.calls, delivery, result
 
 
-def calls_to(provider: AClient | CalledProvider, handler: Handler, links: MailLinks | None = None) -> ProviderCalls:
+def calls_to(
+    provider: AClient | CalledProvider,
+    handler: Handler,
+    links: MailLinks | None = None,
+    suspensions: Suspensions | None = None,
+) -> ProviderCalls:
     order = ProviderOrder(
         [provider if isinstance(provider, CalledProvider) else CalledProvider(provider, Budget(None, 0.0))]
     )
@@ -98,6 +104,7 @@ def calls_to(provider: AClient | CalledProvider, handler: Handler, links: MailLi
         pauses,
         handler,
         mail_links=links,
+        suspensions=suspensions,
     )
 
 

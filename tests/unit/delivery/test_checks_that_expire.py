@@ -14,6 +14,7 @@ from notify_streams.delivery.device_results import remaining
 from notify_streams.delivery.partition import Delivery, Partition
 from notify_streams.delivery.provider_order import CalledProvider
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.suspensions import Suspensions
 from notify_streams.failpoints import armed
 from notify_streams.records.devices import Device
 from tests.builders import AClient, a_message
@@ -126,3 +127,44 @@ async def test_a_partition_that_is_lost_before_the_call_is_left(what: str) -> No
     await asyncio.sleep(0.01)
     assert channel.called() == (0, 0) and channel.ended.results == []
     assert (channel.ended.again == [delivery]) is (what == "unproved")
+
+
+class Machine:
+    """Its clocks. While it is suspended, only the wall clock goes on."""
+
+    def __init__(self) -> None:
+        self.passed_s = self.suspended_s = 0.0
+
+    def suspensions(self) -> Suspensions:
+        return Suspensions(lambda: 1_800_000_000.0 + self.passed_s + self.suspended_s, lambda: self.passed_s)
+
+
+@pytest.mark.parametrize("is_suspended", [True, False], ids=["suspended", "not suspended"])
+async def test_what_was_checked_before_a_suspension_is_checked_again(is_suspended: bool) -> None:
+    """An opt-out meanwhile counts, and another worker may have the partition."""
+    machine, handler, client = Machine(), WaitsForChecks(), AClient()
+    provider = CalledProvider(client, Budget(None, 0.0))
+    calls = calls_to(provider, handler, suspensions=machine.suspensions())
+    delivery = a_delivery(a_message())
+    machine.passed_s += 60.0
+    machine.suspended_s += 3600.0 * is_suspended
+    calls.add([delivery])
+    await until(lambda: client.calls or handler.again)
+    assert (handler.again == [delivery], bool(client.calls)) == (is_suspended, not is_suspended)
+    if is_suspended:
+        assert delivery.partition.proved_at < 0.0, "the token has to be proved again"
+        delivery.check_until, delivery.partition.proved_at = time.monotonic() + 60.0, time.monotonic()
+        calls.add([delivery])
+        await until(lambda: client.calls)
+    await calls.stop()
+
+
+def test_a_clock_that_is_turned_slowly_or_set_back_is_no_suspension() -> None:
+    machine = Machine()
+    found = machine.suspensions()
+    looks = []
+    for step_s in (0.001, 0.19, -3600.0, -0.5, 0.0, 0.21):
+        machine.passed_s += 100.0
+        machine.suspended_s += step_s
+        looks.append(found.since_last_look())
+    assert looks == [False] * 5 + [True]
