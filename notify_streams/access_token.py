@@ -29,6 +29,10 @@ _USED_PART: Final = 0.8
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
+#: Goes on while the machine is suspended, as the life of a token does; the monotonic clock does not.
+_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
 class NoToken(KafkaError):  # type: ignore[misc]  # aiokafka has no types
     """The token endpoint gave none; the message says why. aiokafka connects again later."""
 
@@ -55,8 +59,8 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
         Raises:
             NoToken: the endpoint does not respond, or refuses the client.
         """
-        if time.monotonic() >= self._renew_at:
-            asked_at = time.monotonic()
+        if _now() >= self._renew_at:
+            asked_at = _now()
             answer = await self._ask()
             self._token, self._renew_at = answer.access_token, asked_at + answer.expires_in * _USED_PART
         return self._token
@@ -86,6 +90,10 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
         if not _TOKEN.fullmatch(answer.access_token):
             raise NoToken(f"{endpoint} answers with a token that is not one") from None
         return answer
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
