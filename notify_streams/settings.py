@@ -30,7 +30,16 @@ from notify_streams.settings_providers import ProviderSettings
 from notify_streams.settings_public import PublicSettings
 from notify_streams.settings_retention import RetentionSettings
 from notify_streams.settings_tracing import TracingSettings
-from notify_streams.settings_types import MAX_PORT, MAX_S, Port, Positive, Positive32, PositiveS
+from notify_streams.settings_types import (
+    MAX_DISK_PARTITIONS,
+    MAX_PORT,
+    MAX_S,
+    IntervalS,
+    Port,
+    Positive,
+    Positive32,
+    PositiveS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -87,7 +96,7 @@ class BrokerSettings(_Frozen, frozen=True):
     request_timeout_s: PositiveS = 10.0
     fetch_max_wait_ms: Positive32 = 50
     #: The shortest time between the starts of two fetches.
-    fetch_gap_s: PositiveS = 0.01
+    fetch_gap_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_S)] = 0.01
     #: Limits of one batch (`batch_bytes` too).
     batch_records: Positive = 2_000
     #: For the forward role. One partition sends at most two batches in a round trip, which takes 80 to 150 ms between continents.
@@ -109,7 +118,7 @@ class OutboxSettings(_Frozen, frozen=True):
     transaction_timeout_s: PositiveS = 5.0
     #: Of one Kafka batch, at most a megabyte.
     publish_timeout_s: PositiveS = 10.0
-    sweep_every_s: PositiveS = 5.0
+    sweep_every_s: IntervalS = 5.0
 
 
 class TableSettings(_Frozen, frozen=True):
@@ -133,7 +142,7 @@ class PreferenceSettings(_Frozen, frozen=True):
     cache_ttl_s: PositiveS = 60.0
     delta_ttl_s: PositiveS = 300.0
     #: No provider call starts later than this after an opt-out was acknowledged.
-    bound_s: PositiveS = 1.0
+    bound_s: IntervalS = 1.0
     redis_timeout_s: PositiveS = 0.25
 
 
@@ -185,7 +194,7 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     dynamodb: str | None = None
     users_table: str = "users"
     #: Time between two comparisons of all locations with the registry.
-    reconcile_every_s: PositiveS = 900.0
+    reconcile_every_s: IntervalS = 900.0
     #: Seconds between the two passes of an erasure. The second one removes what was under way in the first, and what refused messages in the
     #: meantime, so it must not come before `preferences.delta_ttl_s` has passed.
     erasure_settles_s: PositiveS = 600.0
@@ -363,6 +372,8 @@ def _problems(settings: Settings) -> Iterator[str]:
     for bucket, shard in settings.bucket_shards.items():
         if not (0 <= bucket < buckets and 0 <= shard < shards):
             yield f"bucket_shards: {bucket}: {shard}: there are {buckets} buckets and {shards} shards"
+    if settings.tables.store == "disk" and buckets > MAX_DISK_PARTITIONS:
+        yield f"tables.store must be memory: tables on disk have at most {MAX_DISK_PARTITIONS} partitions, there are {buckets}"
     if settings.max_trigger_bytes + _ADDED_BYTES > settings.max_record_bytes:
         yield (
             f"max_trigger_bytes must be at least {_ADDED_BYTES} below max_record_bytes, or a trigger could not be forwarded"

@@ -118,7 +118,7 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     #: A text that takes more segments is not sent. Each segment is charged as an SMS.
     max_sms_segments: Positive = 10
     #: Multiplies the delays before retries. Below 1 only where the provider is a fake.
-    retry_pace: Annotated[float, msgspec.Meta(gt=0, le=1_000)] = 1.0
+    retry_pace: Annotated[float, msgspec.Meta(ge=0.001, le=1_000)] = 1.0
 
     #: Mails by SMTP are signed (DKIM) if all three are set: domain and selector of the public key in DNS, and the private key (PEM, or
     #: the 32 bytes of an Ed25519 key in base64).

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import lmdb
 
+from notify_streams.settings_types import MAX_DISK_PARTITIONS
 from notify_streams.transport.record_batch import Record
 from notify_streams.transport.tables.store import Decode, DiskFull, FolderInUse, StoreDamaged, StoreFactory, decode_raw
 
@@ -34,7 +35,6 @@ MAX_BYTES: Final = 64 * 1024**3
 #: How long the rows of a revoked partition are kept.
 KEEP_REVOKED_S: Final = 3600.0
 
-_MAX_PARTITIONS: Final = 4096
 #: The longest key of LMDB. A longer or an empty one is stored under its hash.
 _MAX_KEY: Final = 511
 _POSITIONS: Final = b"positions"
@@ -255,7 +255,7 @@ class DiskStore:
         self._env = lmdb.open(
             str(self._folder),
             map_size=self._max_bytes,
-            max_dbs=_MAX_PARTITIONS + 1,
+            max_dbs=MAX_DISK_PARTITIONS + 1,
             # `_locked` excludes other processes, and this one reads and writes in one thread.
             lock=False,
             sync=False,
@@ -278,9 +278,9 @@ class DiskStore:
     def _database(self, partition: int) -> Any:
         found = self._databases.get(partition)
         if found is None:
-            if not 0 <= partition < _MAX_PARTITIONS:
+            if not 0 <= partition < MAX_DISK_PARTITIONS:
                 raise ValueError(
-                    f"partition {partition} is out of range: a table on disk has at most {_MAX_PARTITIONS}"
+                    f"partition {partition} is out of range: a table on disk has at most {MAX_DISK_PARTITIONS}"
                 )
             found = self._databases[partition] = self._env.open_db(_name(partition))
         return found

@@ -238,6 +238,20 @@ WRONG = [
     pytest.param(
         {"broker": {"rebalance_timeout_s": 5}}, "rebalance_timeout_s", id="a rebalance without time to finish"
     ),
+    pytest.param(
+        {"outbox": {"transaction_timeout_s": 0.0009}},
+        "transaction_timeout_s must be",
+        id="a time-out of 0 ms, which is none",
+    ),
+    pytest.param({"outbox": {"sweep_every_s": 1e-9}}, "sweep_every_s must be", id="looks without a pause"),
+    pytest.param({"reconcile_every_s": 1e-9}, "reconcile_every_s must be", id="comparisons without a pause"),
+    pytest.param({"preferences": {"bound_s": 0.001}}, "bound_s must be", id="a check that is too old at once"),
+    pytest.param({"providers": {"retry_pace": 1e-9}}, "retry_pace must be", id="retries without a pause"),
+    pytest.param(
+        {"tables": {"store": "disk"}, "partitions": 4097},
+        "tables.store must be memory",
+        id="more tables than a file has",
+    ),
     pytest.param({"regions": ["us", *map(str, range(63))]}, "at most 63", id="more regions than a row can name"),
     pytest.param({"standby": "us"}, "standby must be another", id="a region that stands by for itself"),
     pytest.param({"remote_kafka": {"us": "k:9092"}}, "remote_kafka.us", id="this region as another one"),
