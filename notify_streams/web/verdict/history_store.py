@@ -95,7 +95,7 @@ class HistoryStore:
             if known is None or now - known.observed > KEPT_S:
                 old.append(worker)
             elif worker != self._worker or not self._has_read:
-                history.merge(known.episodes[-_MAX_EPISODES:], min(known.observed, now))
+                history.merge(_not_ahead(known, now), min(known.observed, now))
         self._has_read = True
         gone = [name for name, value in charts.items() if not _add(slots, name, value, now)]
         with redis_call(self._redis):
@@ -120,6 +120,14 @@ class HistoryStore:
         for name, value in zip(names, values, strict=True):
             if value is not None:
                 _add(slots, name, value, now)
+
+
+def _not_ahead(known: _Known, now: float) -> list[Episode]:
+    """Its episodes, by this machine's clock if the other one is ahead: what it has seen would be seen until that time is here."""
+    ahead_s, found = max(0.0, known.observed - now), known.episodes[-_MAX_EPISODES:]
+    if not ahead_s:
+        return found
+    return [msgspec.structs.replace(one, since=one.since - ahead_s, seen=one.seen - ahead_s) for one in found]
 
 
 def _ended_slots(now: float) -> list[str]:
