@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _RESOLUTION_S: Final = 0.001
 _EPOCH: Final = datetime.fromtimestamp(0, UTC)
 #: How often `FollowedClocks` reads each clock.
-_READ_EVERY_S: Final = 5.0
+_READ_EVERY_S: Final = 15.0
 
 
 class ClientOfEach(Protocol):
@@ -123,7 +123,7 @@ class ShardClocks:
 
 
 class FollowedClocks(ShardClocks):
-    """Reads each shard's clock every 5 s, from `start` to `stop`. No caller waits for a reading."""
+    """Reads each shard's clock every 15 s, from `start` to `stop`. No caller waits for a reading."""
 
     _task: asyncio.Task[None] | None = None
 
