@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from faust.types import TopicT
 
     from notify_streams.delivery.engine import DeliveryEngine
+    from notify_streams.delivery.event_outbox import EventOutbox
     from notify_streams.followed_files import FollowedFiles
     from notify_streams.outbox.outbox import Outbox
     from notify_streams.records.batch import Headers
@@ -122,6 +123,7 @@ class NotifyApp(faust.App):
         #: Set by the role's agents for the web views; None on roles without one.
         self.outbox: Outbox | None = None
         self.delivery: DeliveryEngine | None = None
+        self.receipt_events: EventOutbox | None = None
         self.placement_follower: PlacementFollower | None = None
         #: Of the regions that the role forward hands triggers to.
         self.remote_states: list[RemoteState] = []

@@ -1,8 +1,8 @@
 """Publishes events of deliveries: durable with the attempt, soon on Kafka.
 
-The settling transaction writes one outbox row for all events of a flush; a task publishes and deletes it. So no event is lost by a crash,
-and no call waits for Kafka. What a worker leaves, the next owner of the row's bucket publishes. A row is published more than once
-if a crash comes before its deletion.
+The transaction that stores ends of calls, or receipts, writes one outbox row for all their events; a task publishes and deletes it. So no
+event is lost by a crash, and no call and no receipt waits for Kafka. What a worker leaves, the next owner of the row's bucket publishes.
+A row is published more than once if a crash comes before its deletion.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ log = logging.getLogger(__name__)
 
 #: The least time between two publications: more events in one batch cost less.
 _EVERY_S: Final = 0.25
-#: Rows that wait in memory have at most so many events; those of further rows stay in the database until the next sweep.
+#: Rows that wait in memory have at most so many events and bytes, and one row more; further rows stay in the database until the next
+#: sweep.
 _MAX_WAITING: Final = 8_192
+_MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 #: After the last attempt the rows stay in the database until the next sweep, so that one topic delays no other for long.
 _PUBLISH: Final = RetryPolicy("delivery.events", first_s=0.1, max_s=2.0, max_attempts=5)
 #: So long the events of a partition that took none are left to the sweep.
@@ -52,7 +54,7 @@ _pack: Final = msgspec.msgpack.Encoder().encode
 
 
 class EventOutbox:
-    """The events of one channel role's worker."""
+    """The events of one worker of a channel role, or of the role `receipts`, which also publishes triggers for the next channel."""
 
     def __init__(self, role: str, settings: Settings, shards: Shards, producer: Producer) -> None:
         limits = settings.outbox
@@ -64,7 +66,7 @@ class EventOutbox:
         self._sweep_every_s = limits.sweep_every_s
         self._relay = Relay(role, shards, producer, limits.transaction_timeout_s)
         self._waiting: list[OutboxRow] = []
-        self._waiting_events = 0
+        self._waiting_events = self._waiting_bytes = 0
         self._changed = asyncio.Event()
         self._buckets: frozenset[int] = frozenset()
         #: Of them, those whose rows the last owner may have left: they are published however young they are.
@@ -73,6 +75,9 @@ class EventOutbox:
         #: Topic and partition → until when (monotonic) its events are left to the sweep, because it took none.
         self._left_until: dict[tuple[str, int], float] = {}
         self._swept_at = 0.0
+        self._running: asyncio.Task[None] | None = None
+        #: The error that ended the task of `start`: the worker must be restarted.
+        self.failed: BaseException | None = None
 
     def event_of(self, message: ChannelMessage, bucket: int, attempt: Attempt, number: int) -> OutboxRecord | None:
         """The event of an attempt that ends a delivery; None if its system has none."""
@@ -120,9 +125,10 @@ class EventOutbox:
 
     def committed(self, rows: Sequence[OutboxRow]) -> None:
         """Publish rows whose document is durable."""
-        if rows and self._waiting_events < _MAX_WAITING:
+        if rows and self._waiting_events < _MAX_WAITING and self._waiting_bytes < _MAX_WAITING_BYTES:
             self._waiting += rows
             self._waiting_events += rows[0].document["count"]
+            self._waiting_bytes += sum(len(part["records"]) for part in rows[0].document["parts"])
             self._changed.set()
 
     def on_assigned(self, buckets: Collection[int]) -> None:
@@ -133,6 +139,22 @@ class EventOutbox:
         self._look_now = True
         self._changed.set()
 
+    async def start(self) -> None:
+        """`run` in a task of its own."""
+        self._running = asyncio.create_task(self._guarded())
+
+    async def stop(self) -> None:
+        await tasks.stop([self._running])
+
+    async def _guarded(self) -> None:
+        try:
+            await self.run()
+        except Exception as error:
+            log.exception(
+                "events are published no more, the worker must be restarted", extra={"action": "events.crash"}
+            )
+            self.failed = error
+
     async def run(self) -> None:
         """Publish until cancelled. A cancellation at any point loses nothing."""
         while True:
@@ -142,7 +164,7 @@ class EventOutbox:
             except TimeoutError:
                 pass
             self._changed.clear()
-            rows, self._waiting, self._waiting_events = self._waiting, [], 0
+            rows, self._waiting, self._waiting_events, self._waiting_bytes = self._waiting, [], 0, 0
             try:
                 if rows:
                     await self._publish_rows(rows)
@@ -192,7 +214,7 @@ class EventOutbox:
             if all(rows[place] for place in counts):
                 raise RetryLater(f"events cannot be published: {type(error).__name__}") from error
         for (topic, partition), count in counts.items():
-            if not rows[topic, partition]:
+            if not rows[topic, partition] and topic in self._topics.values():
                 metrics.EVENTS.labels(topic).inc(count)
 
     async def _sweep(self) -> None:

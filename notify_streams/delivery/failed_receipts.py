@@ -1,7 +1,8 @@
 """What follows a receipt that says failed: another attempt, or the next channel.
 
 Another attempt is a timer, as of an operator's replay: the bucket's owner counts it when it begins, so the ledger stays closed. The next
-channel is a trigger of the same system with an id made of the first one's: it goes the whole way, and a second one is a duplicate.
+channel is a trigger of the same system with an id made of the first one's: it goes the whole way, and a second one is a duplicate. It is
+published as events are, so a topic that takes nothing holds no receipts up.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from notify_streams.delivery.timers import arm_unless_there, new_timer, record_b
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.categories import OnFailedReceipt
 from notify_streams.records.channel_message import ChannelMessage
-from notify_streams.records.ids import split_delivery_id
+from notify_streams.records.ids import new_flush_id, split_delivery_id
 from notify_streams.records.names import MAX_LENGTH
 from notify_streams.records.trigger import NO_DATA
 from notify_streams.roles import CHANNELS, Channel, channel_named, channel_topic, lane_of
 from notify_streams.stores.command_parts import command_parts
-from notify_streams.stores.mongo import ATTEMPTS, TIMERS, run_transaction, write_in_session
+from notify_streams.stores.mongo import ATTEMPTS, OUTBOX, TIMERS, by_shard, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.shard_clocks import ShardClocks
 from notify_streams.tracing.trace_context import TRACEPARENT
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
     from notify_streams.delivery.attempts import DeliveryStatus
+    from notify_streams.delivery.event_outbox import EventOutbox
     from notify_streams.delivery.receipts import Receipt
     from notify_streams.preferences.categories import Categories, Category
     from notify_streams.records.batch import OutboxRecord
@@ -52,6 +54,8 @@ _SETTLED_S: Final = 10.0
 #: Receipts whose wait is remembered.
 _MAX_WAITING: Final = 10_000
 _CLOCK_AGE_S: Final = 1.0
+#: Of a trigger's key and headers, at most about.
+_OVERHEAD_BYTES: Final = 1_024
 #: `next_trigger_id`.
 _FOLLOW_UP: Final = re.compile(r"(.*)~([a-z+]+)~([a-z]+)", re.DOTALL)
 
@@ -93,20 +97,20 @@ class FailedReceipts:
         shards: Shards,
         categories: Categories,
         find: Callable[[Mapping[str, MessagePlace]], Awaitable[dict[str, ChannelMessage]]],
-        publish: Callable[[Sequence[OutboxRecord]], Awaitable[None]],
+        outbox: EventOutbox,
         settled_s: float = _SETTLED_S,
     ) -> None:
         """
         Args:
             find: the messages of deliveries that Kafka still has.
-            publish: returns when the records are durable.
+            outbox: publishes triggers.
             settled_s: so long a receipt waits for the end of its call.
         """
         self._settings = settings
         self._shards = shards
         self._categories = categories
         self._find = find
-        self._publish = publish
+        self._outbox = outbox
         self._timeout_s = settings.outbox.transaction_timeout_s
         self._reader = AttemptReader(shards, self._timeout_s)
         self._clocks = ShardClocks(shards, self._timeout_s)
@@ -139,9 +143,17 @@ class FailedReceipts:
                 triggers.append(trigger)
         for shard, some in again.items():
             await self._try_again(shard, some)
-        if triggers:
-            await self._publish(triggers)
-            metrics.RECEIPT_FOLLOW_UPS.labels("next_channel").inc(len(triggers))
+        for mine in by_shard(self._shards, triggers, _bucket).values():
+            for part in command_parts(mine, _packed_bytes):
+                await self._store(part)
+                metrics.RECEIPT_FOLLOW_UPS.labels("next_channel").inc(len(part))
+
+    async def _store(self, triggers: Sequence[OutboxRecord]) -> None:
+        """Store an outbox row with triggers of one shard. A repetition stores another one."""
+        rows = self._outbox.rows_of(new_flush_id(), triggers)
+        with mongo_call("store triggers for the next channel", self._timeout_s):
+            await self._shards.collection(OUTBOX, rows[0].bucket).insert_one(rows[0].document)
+        self._outbox.committed(rows)
 
     def _place(self, one: _Failure) -> MessagePlace:
         bucket = one.notification["bucket"]
@@ -241,6 +253,15 @@ class FailedReceipts:
             headers.append((TRACEPARENT, message.traceparent.encode()))
         value = next_trigger(message, next_trigger_id(first_id, tried, channel), channel)
         return f"triggers.{system}", notification["bucket"], message.user_id.encode(), value, headers
+
+
+def _bucket(record: OutboxRecord) -> int:
+    return record[1]
+
+
+def _packed_bytes(record: OutboxRecord) -> int:
+    """Of a record in an outbox row, about: its value, and key and headers."""
+    return len(record[3]) + _OVERHEAD_BYTES
 
 
 def _is_open(status: DeliveryStatus, number: int) -> bool:

@@ -14,21 +14,25 @@ from pymongo import UpdateOne
 from notify_streams import metrics
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.errors import PermanentFailure, RetryLater, UnknownFailure
-from notify_streams.records.ids import split_delivery_id
-from notify_streams.records.notification_event import delivery_event, event_id, event_state
+from notify_streams.records.ids import new_flush_id, split_delivery_id
+from notify_streams.records.notification_event import delivery_event, event_state
 from notify_streams.records.origin import first_entry
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, record_decoder
 from notify_streams.roles import CHANNELS
-from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS
+from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, OUTBOX, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.topics import event_topic
 from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Sequence
 
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from notify_streams.delivery.event_outbox import EventOutbox
+    from notify_streams.outbox.flush_plan import OutboxRow
     from notify_streams.records.batch import Batch, OutboxRecord, SourceRecord
     from notify_streams.stores.mongo import Document, Shards
 
@@ -73,14 +77,14 @@ _FIELDS: Final = (
     TRACEPARENT,
 )
 _RANKS: Final = {"delivered": Rank.DELIVERED, "failed": Rank.FAILED_BY_RECEIPT}
+#: Receipts that are stored with their events in one transaction. An outbox row then has at most about a megabyte.
+_AT_ONCE: Final = 500
 
 
 @dataclass(slots=True)
 class ReceiptProgress:
     """What was done for a batch before a shard did not answer, so that a repetition does not do it again."""
 
-    #: Ids of the events that were published.
-    published: set[str] = field(default_factory=set)
     #: Receipts that are stored.
     written: set[Receipt] = field(default_factory=set)
 
@@ -93,7 +97,7 @@ class ReceiptWriter:
         shards: Shards,
         timeout_s: float,
         event_systems: Collection[str],
-        publish: Callable[[Iterable[OutboxRecord]], Awaitable[None]],
+        events: EventOutbox,
         on_mail: Callable[[str, str | None], None],
         on_failed: Callable[[Sequence[tuple[Document, Receipt]]], Awaitable[None]],
         on_stored: Callable[[Sequence[tuple[Document, Receipt]], int], Awaitable[None]] | None = None,
@@ -101,7 +105,7 @@ class ReceiptWriter:
         """Writes to all shards.
 
         Args:
-            publish: gets the events of `event_systems`, and returns when they are durable.
+            events: publishes the events of `event_systems`.
             on_mail: gets category and reason of each new receipt for a mail.
             on_failed: gets the receipts that say failed, once they are stored, with their notifications.
             on_stored: gets each new receipt with its notification, and when it was begun with (`ReceiptSpans.add`); None while tracing
@@ -111,7 +115,7 @@ class ReceiptWriter:
         self._shards = shards
         self._timeout_s = timeout_s
         self._event_systems = event_systems
-        self._publish = publish
+        self._events = events
         self._on_mail = on_mail
         self._on_failed = on_failed
 
@@ -152,7 +156,7 @@ class ReceiptWriter:
             if not missing:
                 return
             try:
-                found = await self._write_on(shard, receipts, missing, progress.published)
+                found = await self._write_on(shard, receipts, missing)
             except RetryLater as error:
                 # That a shard does not answer comes before an error that could be about a record: none becomes a dead letter for it.
                 if failed is None or isinstance(failed, UnknownFailure | PermanentFailure):
@@ -164,9 +168,7 @@ class ReceiptWriter:
             raise failed
         metrics.UNKNOWN_RECEIPTS.inc(len(missing))
 
-    async def _write_on(
-        self, shard: int, receipts: Sequence[Receipt], missing: Collection[str], published: set[str]
-    ) -> set[str]:
+    async def _write_on(self, shard: int, receipts: Sequence[Receipt], missing: Collection[str]) -> set[str]:
         """Append the receipts of the `missing` notifications that the shard has; returns their ids."""
         began_ns = time.time_ns()
         with mongo_call(f"receipts on shard {shard}", self._timeout_s):
@@ -181,21 +183,53 @@ class ReceiptWriter:
             if (notification := found.get(notification_id)) is not None
             and notification["deliveries"].get(channel, {}).get("state") == DeliveryState.QUEUED
         ]
-        events = {
-            name: _event(notification, one)
-            for notification, one in known
-            if notification["system"] in self._event_systems
-            and (name := event_id(one.delivery_id, one.attempt, event_state(one.state, _reason(one)))) not in published
-        }
-        # First, so that each stored receipt has its event.
-        await self._publish(events.values())
-        published.update(events)
-        if known:
-            with mongo_call(f"append receipts on shard {shard}", self._timeout_s):
-                done = await database[ATTEMPTS].bulk_write([_append(*one) for one in known], ordered=False)
-            await self._stored([known[index] for index in done.upserted_ids or ()], began_ns)
+        with_events = [one for one in known if one[0]["system"] in self._event_systems]
+        if without := [one for one in known if one[0]["system"] not in self._event_systems]:
+            await self._stored(await self._append(shard, without), began_ns)
+        for at in range(0, len(with_events), _AT_ONCE):
+            new = await self._append_with_events(shard, with_events[at : at + _AT_ONCE])
+            await self._stored(new, began_ns)
         await self._on_failed([one for one in known if one[1].state == "failed"])
         return set(found)
+
+    async def _append(self, shard: int, known: Sequence[tuple[Document, Receipt]]) -> list[tuple[Document, Receipt]]:
+        """Store receipts whose systems have no events; returns those that are new."""
+        with mongo_call(f"append receipts on shard {shard}", self._timeout_s):
+            updates = [_insert_unless_there(_document(*one)) for one in known]
+            done = await self._shards.database(shard)[ATTEMPTS].bulk_write(updates, ordered=False)
+        return [known[index] for index in done.upserted_ids or ()]
+
+    async def _append_with_events(
+        self, shard: int, known: Sequence[tuple[Document, Receipt]]
+    ) -> list[tuple[Document, Receipt]]:
+        """Store receipts and, in the same transaction, the events of those that are new; returns these.
+
+        So each stored receipt has one event, whatever crashes, and no topic that takes nothing holds receipts up.
+        """
+        found: dict[bytes, tuple[Document, tuple[Document, Receipt]]] = {}
+        for one in known:
+            document = _document(*one)
+            found.setdefault(document["_id"], (document, one))
+        query = {"_id": {"$in": list(found)}, "bucket": {"$in": sorted({one["bucket"] for one, _ in found.values()})}}
+        new: list[tuple[Document, Receipt]] = []
+        rows: list[OutboxRow] = []
+
+        async def body(session: AsyncClientSession) -> None:
+            nonlocal new, rows
+            database = self._shards.database(shard)
+            stored = {one["_id"] async for one in database[ATTEMPTS].find(query, {"_id": 1}, session=session)}
+            left = [one for identity, one in found.items() if identity not in stored]
+            new = [one for _, one in left]
+            rows = self._events.rows_of(new_flush_id(), [_event(*one) for one in new])
+            if left:
+                documents = [document for document, _ in left]
+                await write_in_session(session, database, "insert", ATTEMPTS, documents=documents)
+                await write_in_session(session, database, "insert", OUTBOX, documents=[rows[0].document])
+
+        with mongo_call(f"append receipts with events on shard {shard}", self._timeout_s):
+            await run_transaction(self._shards.client(shard), body)
+        self._events.committed(rows)
+        return new
 
     async def _stored(self, new: Sequence[tuple[Document, Receipt]], began_ns: int) -> None:
         """Trace and count receipts that were not stored before."""
@@ -234,8 +268,8 @@ def _reason(receipt: Receipt) -> str | None:
     return receipt.reason if receipt.reason == Reason.COMPLAINT.value else None
 
 
-def _append(notification: Document, receipt: Receipt) -> UpdateOne:
-    """A repetition finds the same `_id` and changes nothing."""
+def _document(notification: Document, receipt: Receipt) -> Document:
+    """The attempt document; that of a repetition has the same `_id`."""
     attempt = Attempt(
         _RANKS[receipt.state],
         int(receipt.at.timestamp() * 1000),
@@ -243,7 +277,7 @@ def _append(notification: Document, receipt: Receipt) -> UpdateOne:
         receipt.provider,
         code=receipt.code,
     )
-    document = attempt_document(
+    return attempt_document(
         delivery_key(receipt.delivery_id, notification["decided_at"].timestamp()),
         notification["bucket"],
         receipt.attempt,
@@ -251,6 +285,9 @@ def _append(notification: Document, receipt: Receipt) -> UpdateOne:
         event_state(receipt.state, _reason(receipt)).encode(),
         attempt,
     )
+
+
+def _insert_unless_there(document: Document) -> UpdateOne:
     return UpdateOne(
         {"_id": document["_id"], "bucket": document["bucket"]}, {"$setOnInsert": {"p": document["p"]}}, upsert=True
     )

@@ -37,13 +37,14 @@ def health_of(worker: NotifyApp) -> Health:
     if worker.delivery is not None:
         waiting += not_called(worker.delivery.provider_state())
     partitions = worker.settings.partitions
+    publishers = worker.outbox, worker.delivery, worker.receipt_events
     waiting += [
         f"topic {topic} has {count} partitions, the settings say {partitions}"
         for topic, count in sorted(wrong_partition_counts(worker, partitions).items())
     ]
     return health(
         stuck(worker),
-        next((one.failed for one in (worker.outbox, worker.delivery) if one is not None and one.failed), None),
+        next((one.failed for one in publishers if one is not None and one.failed), None),
         is_ready=ready(worker),
         tables=recovery(worker),
         waiting_for=waiting,

@@ -2,9 +2,18 @@
 
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
+from notify_streams.transport.app_state import app_state
 from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeWriter
 from tests.agents.conftest import LoadAgent
 from tests.builders import a_batch
+
+
+def test_events_are_published_while_the_worker_runs_and_taken_over_with_an_assignment(load_agent: LoadAgent) -> None:
+    agent = load_agent("receipts", "agents.apply_receipts")
+    declared = app_state(agent.app)
+    assert (agent.events.start, agent.events.stop) in declared.lifecycles
+    assert agent.assigned in declared.assigned_hooks and agent.revoked in declared.revoked_hooks
+    assert agent.app.receipt_events is agent.events, "`/live` fails if it ends"
 
 
 async def test_a_batch_is_written_then_acknowledged(load_agent: LoadAgent) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapp
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import Outgoing, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
 from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
-from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.preferences.choices import in_whole_ms
 from notify_streams.preferences.provider_check import SendPermission
 from notify_streams.records.channel_message import ChannelMessage
@@ -101,14 +99,21 @@ class EventTopics:
         return [(one.trigger_id, one.state, one.reason, one.attempt) for _, one in self.events]
 
 
+def receipt_events(shards: Shards, topics: Any = None, **systems: bool) -> EventOutbox:
+    """The events of one worker of the role `receipts`, for `topics`. It publishes nothing unless it runs."""
+    settings = some_settings(outbox={"sweep_every_s": 0.2}, notification_events=systems)
+    return EventOutbox("receipts", settings, shards, topics or EventTopics())
+
+
 def receipt_writer(
     shards: Shards,
-    topics: EventTopics | None = None,
+    events: EventOutbox | None = None,
     timeout_s: float = 5.0,
+    event_systems: Collection[str] = frozenset(("payments",)),
     on_mail: Callable[[str, str | None], None] = lambda category, reason: None,
     on_failed: Callable[[Sequence[Any]], Awaitable[None]] | None = None,
 ) -> ReceiptWriter:
-    """A writer whose events go to `topics`."""
+    """A writer whose events go to `events`; by default none are published."""
 
     async def nothing(failed: object) -> None:
         return
@@ -116,8 +121,8 @@ def receipt_writer(
     return ReceiptWriter(
         shards,
         timeout_s,
-        some_settings().event_systems(),
-        partial(publish_directly, topics or EventTopics()),
+        event_systems,
+        events or receipt_events(shards),
         on_mail,
         on_failed or nothing,
     )

@@ -10,6 +10,7 @@ import pytest
 
 from notify_streams.delivery.failed_receipts import FailedReceipts, MessagePlace, NotSettled
 from notify_streams.delivery.receipts import ReceiptProgress
+from notify_streams.outbox.relay import Relay
 from notify_streams.preferences.categories import OnFailedReceipt
 from notify_streams.records.channel_message import ChannelMessage, read_channel_message
 from notify_streams.records.ids import notification_id
@@ -21,6 +22,7 @@ from tests.integration.delivery.delivery_fixtures import (
     NOT_BEGUN,
     DeliveryEnvironment,
     Provider,
+    receipt_events,
     receipt_writer,
 )
 from tests.integration.delivery.test_failover import Named
@@ -37,23 +39,26 @@ def a_receipt(state: str = "failed", attempt: int = 1, **but: Any) -> bytes:
 
 
 class Follow:
-    """Applies receipts where the category asks for `policy`; keeps the triggers that follow."""
+    """Applies receipts where the category asks for `policy`; keeps the triggers that follow when they are published."""
 
     def __init__(self, env: DeliveryEnvironment, messages: ABatch, policy: str, **but: Any) -> None:
         self.triggers: list[tuple[str, int, Trigger]] = []
+        self._env = env
         payments = msgspec.structs.replace(categories()["payments"], on_failed_receipt=OnFailedReceipt(policy))
         settings = some_settings(providers={"retry_pace": 0.002})
-        failed = FailedReceipts(settings, env.shards, {"payments": payments}, self._find, self._publish, **but)
+        events = receipt_events(env.shards)
+        failed = FailedReceipts(settings, env.shards, {"payments": payments}, self._find, events, **but)
         self._messages = {
             one.delivery_id: one for one in (read_channel_message(record.value or b"") for record in messages.records)
         }
-        self._writer = receipt_writer(env.shards, on_failed=failed.follow)
+        self._writer = receipt_writer(env.shards, events, event_systems=(), on_failed=failed.follow)
 
     async def apply(self, *values: bytes) -> None:
         batch = ABatch(
             [ARecord(value, offset=at) for at, value in enumerate(values)], topic="receipts", partition=BUCKET
         )
         assert await self._writer.apply(batch, ReceiptProgress()) == []
+        await Relay("receipts", self._env.shards, self, 5.0).drain([BUCKET])
 
     async def is_applied(self, *values: bytes) -> bool:
         """Apply them, unless their calls are not settled yet."""
@@ -67,11 +72,11 @@ class Follow:
         assert all(place.topic == "push" and place.buckets == (BUCKET,) for place in wanted.values())
         return {identity: self._messages[identity] for identity in wanted}
 
-    async def _publish(self, records: Sequence[Any]) -> None:
-        for topic, bucket, _, value, headers in records:
+    async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> None:
+        for _, value, headers in records:
             trigger = read_trigger(value, headers)
             assert isinstance(trigger, Trigger)
-            self.triggers.append((topic, bucket, trigger))
+            self.triggers.append((topic, partition, trigger))
 
 
 async def test_another_attempt_is_made_once_and_counted(env: DeliveryEnvironment) -> None:

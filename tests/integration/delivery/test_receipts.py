@@ -1,8 +1,10 @@
 """A receipt is appended to its delivery, whose state never goes back."""
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -10,14 +12,16 @@ import msgspec
 import pytest
 
 from notify_streams import metrics
+from notify_streams.admin.shards.write_block import allow_writes, block_writes
 from notify_streams.delivery.call_outcomes import DELIVERED_BEFORE
+from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.delivery.receipts import ReceiptProgress
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.settings import Settings
-from notify_streams.stores.mongo import ATTEMPTS
+from notify_streams.stores.mongo import ATTEMPTS, OUTBOX
 from tests.builders import ABatch, ARecord
 from tests.integration.delivery.delivery_fixtures import (
     BUCKET,
@@ -25,6 +29,7 @@ from tests.integration.delivery.delivery_fixtures import (
     DeliveryEnvironment,
     EventTopics,
     Provider,
+    receipt_events,
     receipt_writer,
 )
 from tests.waiting import until
@@ -43,10 +48,10 @@ def a_receipt(**but: Any) -> bytes:
 
 
 async def apply(
-    env: DeliveryEnvironment, *values: bytes, partition: int = BUCKET, topics: EventTopics | None = None
+    env: DeliveryEnvironment, *values: bytes, partition: int = BUCKET, events: EventOutbox | None = None
 ) -> list[str]:
     """Returns the reasons of those that are refused."""
-    writer = receipt_writer(env.shards, topics)
+    writer = receipt_writer(env.shards, events)
     batch = replace(
         ABatch([ARecord(value, offset=offset) for offset, value in enumerate(values)], topic="receipts"),
         partition=partition,
@@ -54,20 +59,101 @@ async def apply(
     return [rejection.reason.value for _, rejection in await writer.apply(batch, ReceiptProgress())]
 
 
-async def test_each_receipt_has_an_event_of_the_system_with_the_same_id_when_it_is_repeated(
-    env: DeliveryEnvironment,
+async def rows(env: DeliveryEnvironment) -> list[dict[str, Any]]:
+    """The outbox rows of receipts."""
+    query = {"_id": {"$regex": "^receipts:"}}
+    return await env.shards.collection(OUTBOX, BUCKET).find(query).sort("_id", 1).to_list()
+
+
+async def no_rows(env: DeliveryEnvironment) -> bool:
+    return not await rows(env)
+
+
+async def test_each_receipt_has_one_event_of_the_system_however_often_it_is_repeated(
+    env: DeliveryEnvironment, running: Callable[[Any], asyncio.Task[Any]]
 ) -> None:
     topics = EventTopics()
+    events = receipt_events(env.shards, topics)
+    running(events.run())
     await env.send("t")
     for values in ((a_receipt(), a_receipt()), (a_receipt(), a_receipt(state="failed"))):
-        await apply(env, *values, topics=topics)
-    assert topics.states() == [
-        ("t", "delivered", None, 0),
-        ("t", "delivered", None, 0),
-        ("t", "failed", "provider_rejected", 0),
-    ]
+        await apply(env, *values, events=events)
+        await until(partial(no_rows, env))
+    assert topics.states() == [("t", "delivered", None, 0), ("t", "failed", "provider_rejected", 0)]
     assert {topic for topic, _ in topics.events} == {"notification_events.payments"}
     assert [one.event_id for _, one in topics.events] == [f"{DELIVERY}:0:{one}" for _, one, _, _ in topics.states()]
+
+
+async def test_a_topic_that_takes_no_events_holds_no_receipts_up(
+    env: DeliveryEnvironment, running: Callable[[Any], asyncio.Task[Any]]
+) -> None:
+    """One partition of it stopped the receipts of everybody that came in the same batches, as long as it had no leader."""
+    topics = EventTopics()
+    topics.gate.clear()
+    events = receipt_events(env.shards, topics)
+    running(events.run())
+    await env.send("t", "other")
+    for trigger_id in ("t", "other"):
+        receipt = a_receipt(delivery_id=delivery_of(trigger_id))
+        await asyncio.wait_for(apply(env, receipt, events=events), 5)
+        assert await env.is_in("delivered", trigger_id)
+    assert topics.events == []
+    topics.gate.set()
+    await until(partial(no_rows, env))
+    assert topics.states() == [("t", "delivered", None, 0), ("other", "delivered", None, 0)]
+
+
+async def test_after_a_crash_before_the_publication_the_next_owner_of_the_bucket_publishes(
+    env: DeliveryEnvironment, running: Callable[[Any], asyncio.Task[Any]]
+) -> None:
+    """The receipt comes again, because it was not acknowledged."""
+    await env.send("t")
+    await apply(env, a_receipt(), partition=BUCKET + 1, events=receipt_events(env.shards))
+    (row,) = await rows(env)
+    topics = EventTopics()
+    events = receipt_events(env.shards, topics)
+    await apply(env, a_receipt(), partition=BUCKET + 1, events=events)
+    assert await rows(env) == [row], "a repetition stores no second event"
+    running(events.run())
+    events.on_assigned([BUCKET])
+    await until(partial(no_rows, env))
+    assert topics.states() == [("t", "delivered", None, 0)]
+
+
+async def test_receipts_that_are_refused_by_the_database_have_no_events(env: DeliveryEnvironment) -> None:
+    """The receipt and its event are stored together, or nothing is."""
+    await env.send("t")
+    database = env.shards.database(env.shards.of(BUCKET))
+    await block_writes(database, BUCKET)
+    with pytest.raises(StoreUnavailable):
+        await apply(env, a_receipt())
+    assert not await rows(env)
+    await allow_writes(database, BUCKET)
+    await apply(env, a_receipt())
+    assert len(await rows(env)) == 1 and await env.is_in("delivered")
+
+
+async def test_two_workers_that_apply_the_same_receipts_store_one_event_each(env: DeliveryEnvironment) -> None:
+    """After a rebalance the old owner may still be at it."""
+    ids = [f"t-{number}" for number in range(40)]
+    await env.send(*ids)
+    values = [a_receipt(delivery_id=delivery_of(one)) for one in ids]
+    await asyncio.gather(*(apply(env, *values[at:], *values[:at]) for at in range(0, 40, 10)))
+    assert sum(row["count"] for row in await rows(env)) == 40
+
+
+async def test_rows_of_many_receipts_are_bounded(env: DeliveryEnvironment) -> None:
+    ids = [f"t-{number}" for number in range(1_100)]
+    await env.notify(*ids)
+    await apply(env, *(a_receipt(delivery_id=delivery_of(one)) for one in ids))
+    assert [row["count"] for row in await rows(env)] == [500, 500, 100]
+
+
+async def test_a_receipt_for_a_system_without_events_stores_none(env: DeliveryEnvironment) -> None:
+    await env.send("t")
+    batch = ABatch([ARecord(a_receipt())], topic="receipts", partition=BUCKET)
+    assert await receipt_writer(env.shards, event_systems=()).apply(batch, ReceiptProgress()) == []
+    assert not await rows(env) and await env.is_in("delivered")
 
 
 async def test_a_sent_delivery_becomes_delivered(env: DeliveryEnvironment) -> None:
@@ -201,7 +287,7 @@ async def test_receipts_of_a_shard_that_does_not_answer_hold_up_no_other_of_the_
     await env.send("t")
     addresses = list(env.settings.shards)
     addresses[1 - env.shards.of(BUCKET)] = "mongodb://127.0.0.1:1/?directConnection=true"
-    topics, progress, followed = EventTopics(), ReceiptProgress(), list[int]()
+    progress, followed = ReceiptProgress(), list[int]()
 
     async def follow(failed: Sequence[Any]) -> None:
         followed.append(len(failed))
@@ -212,12 +298,12 @@ async def test_receipts_of_a_shard_that_does_not_answer_hold_up_no_other_of_the_
         partition=partition,
     )
     async with DeliveryEnvironment(msgspec.structs.replace(env.settings, shards=tuple(addresses))) as half:
-        writer = receipt_writer(half.shards, topics, timeout_s=0.2, on_failed=follow)
+        writer = receipt_writer(half.shards, timeout_s=0.2, on_failed=follow)
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
                 await writer.apply(batch, progress)
     assert (await env.state())["state"] == "failed"
-    assert [state for _, state, *_ in topics.states()] == ["failed"]
+    assert [row["count"] for row in await rows(env)] == [1]
     assert sum(followed) == 1
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from notify_streams import metrics
 from notify_streams.delivery.attempts import Attempt, Rank
 from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.records.batch import OutboxRecord
@@ -109,6 +110,54 @@ async def test_rows_beyond_the_bound_stay_in_the_database() -> None:
         await running
     assert sum(count for *_, count in topics.sent) == 10_000
     assert not any(":c:" in one for one in shards.deleted)
+
+
+async def test_large_rows_beyond_the_bound_stay_in_the_database() -> None:
+    """A trigger for the next channel may have a megabyte."""
+    shards, topics = FakeShards(), Topics()
+    outbox = an_outbox(shards, topics)
+    running = asyncio.create_task(outbox.run())
+    trigger: OutboxRecord = ("triggers.payments", 5, b"u-42", b"x" * 1_100_000, ())
+    for flush in ("a", "b", "c"):
+        outbox.committed(outbox.rows_of(flush, [trigger] * 8))
+    topics.gate.set()
+    await until(lambda: len(shards.deleted) == 2)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert topics.sent == [("triggers.payments", 5, 8)] * 2
+
+
+async def test_a_trigger_is_no_event_of_the_metric() -> None:
+    shards, topics = FakeShards(), Topics()
+    topics.gate.set()
+    outbox = an_outbox(shards, topics)
+    counted = {topic: _published(topic) for topic in ("triggers.payments", "notification_events.payments")}
+    await outbox.start()
+    trigger: OutboxRecord = ("triggers.payments", 5, b"u-42", b"{}", ())
+    outbox.committed(outbox.rows_of("a", [trigger, *events(outbox, ("payments", 5))]))
+    await until(lambda: shards.deleted)
+    await outbox.stop()
+    assert [_published(topic) - before for topic, before in counted.items()] == [0, 1]
+
+
+def _published(topic: str) -> float:
+    return metrics.REGISTRY.get_sample_value("notify_events_total", {"topic": topic}) or 0.0
+
+
+async def test_an_error_that_ends_the_publication_is_kept_so_that_the_worker_is_restarted() -> None:
+    class Broken(FakeShards):
+        async def delete_many(self, query: Any) -> None:
+            raise AssertionError("a defect")
+
+    topics = Topics()
+    topics.gate.set()
+    outbox = an_outbox(Broken(), topics)
+    await outbox.start()
+    assert outbox.failed is None
+    outbox.committed(outbox.rows_of("a", events(outbox, ("payments", 5))))
+    await until(lambda: outbox.failed)
+    await outbox.stop()
 
 
 async def test_a_partition_that_takes_no_events_delays_no_other_and_keeps_its_own() -> None:
