@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -28,7 +30,7 @@ from notify_streams.stores.mongo import by_shard
 from notify_streams.topics import event_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Coroutine, Iterable, Sequence
 
     from notify_streams.delivery.attempts import Attempt
     from notify_streams.outbox.flush_plan import Packed
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import OutboxRecord, Producer
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.settings import Settings
-    from notify_streams.stores.mongo import Shards
+    from notify_streams.stores.mongo import Document, Shards
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +50,20 @@ _MAX_WAITING: Final = 8_192
 _MAX_WAITING_BYTES: Final = 16 * 1024 * 1024
 #: After the last attempt the rows stay in the database until the next sweep, so that one topic delays no other for long.
 _PUBLISH: Final = RetryPolicy("delivery.events", first_s=0.1, max_s=2.0, max_attempts=5)
+#: So long a publication is waited for; then what comes later is published beside it.
+_ALONE_S: Final = 2.0
 #: So long the events of a partition that took none are left to the sweep.
 _LEFT_S: Final = 30.0
 _pack: Final = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(slots=True, eq=False)
+class _Publication:
+    """Rows that are being published."""
+
+    rows: Sequence[OutboxRow]
+    #: Those that are not acknowledged yet.
+    waiting: RowsByPartition
 
 
 class EventOutbox:
@@ -67,6 +80,7 @@ class EventOutbox:
         self._relay = Relay(role, shards, producer, limits.transaction_timeout_s)
         self._waiting: list[OutboxRow] = []
         self._waiting_events = self._waiting_bytes = 0
+        self._publications: list[_Publication] = []
         self._changed = asyncio.Event()
         self._buckets: frozenset[int] = frozenset()
         #: Of them, those whose rows the last owner may have left: they are published however young they are.
@@ -127,9 +141,12 @@ class EventOutbox:
         """Publish rows whose document is durable."""
         if rows and self._waiting_events < _MAX_WAITING and self._waiting_bytes < _MAX_WAITING_BYTES:
             self._waiting += rows
-            self._waiting_events += rows[0].document["count"]
-            self._waiting_bytes += sum(len(part["records"]) for part in rows[0].document["parts"])
+            self._count_waiting(rows[0].document, 1)
             self._changed.set()
+
+    def _count_waiting(self, document: Document, sign: int) -> None:
+        self._waiting_events += sign * document["count"]
+        self._waiting_bytes += sign * sum(len(part["records"]) for part in document["parts"])
 
     def on_assigned(self, buckets: Collection[int]) -> None:
         """Publish what the last owners of these buckets left, and sweep no others."""
@@ -156,39 +173,55 @@ class EventOutbox:
             self.failed = error
 
     async def run(self) -> None:
-        """Publish until cancelled. A cancellation at any point loses nothing."""
-        while True:
-            try:
-                async with asyncio.timeout(self._sweep_every_s):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
-            self._changed.clear()
-            rows, self._waiting, self._waiting_events, self._waiting_bytes = self._waiting, [], 0, 0
-            try:
+        """Publish until cancelled. A cancellation at any point loses nothing.
+
+        A partition that takes nothing, or whose leader hangs, delays the events of the others by two seconds, once in half a minute.
+        """
+        sweeping: asyncio.Task[None] | None = None
+        async with asyncio.TaskGroup() as under_way:
+            while True:
+                try:
+                    async with asyncio.timeout(self._sweep_every_s):
+                        await self._changed.wait()
+                except TimeoutError:
+                    pass
+                self._changed.clear()
+                rows, self._waiting = self._waiting, []
                 if rows:
-                    await self._publish_rows(rows)
-                if self._look_now or time.monotonic() > self._swept_at + self._sweep_every_s:
-                    await self._sweep()
-            except RetryLater as error:
-                log.warning("events wait in the outbox", extra={"action": "events.publish", "error": error})
-            await asyncio.sleep(_EVERY_S)
+                    publishing = under_way.create_task(_with_log(self._publish_rows(rows)))
+                    await asyncio.wait([publishing], timeout=_ALONE_S)
+                is_due = self._look_now or time.monotonic() > self._swept_at + self._sweep_every_s
+                if is_due and (sweeping is None or sweeping.done()):
+                    sweeping = under_way.create_task(_with_log(self._sweep()))
+                    sweeping.add_done_callback(lambda _: self._changed.set())
+                await asyncio.sleep(_EVERY_S)
 
     async def _publish_rows(self, rows: Sequence[OutboxRow]) -> None:
         """Publish rows and delete them. What a partition does not take stays in the database: it delays no other."""
         now = time.monotonic()
         self._left_until = {place: until for place, until in self._left_until.items() if until > now}
-        waiting = rows_by_partition(row for row in rows if (row.topic, row.partition) not in self._left_until)
-        if waiting:
-            try:
-                await _PUBLISH.call(self._publish, waiting)
-            except RetryLater:
-                self._leave(waiting)
-                raise
-        left = self._leave(waiting)
-        left |= rows_by_partition(row for row in rows if (row.topic, row.partition) not in waiting)
+        # Of a partition for which an earlier publication still waits, this one would wait as long.
+        others = self._left_until.keys() | {
+            place for one in self._publications for place, queue in one.waiting.items() if queue
+        }
+        waiting = rows_by_partition(row for row in rows if (row.topic, row.partition) not in others)
         documents = {row.document["_id"]: row.document for row in rows}
-        await self._relay.delete_published(documents.values(), left)
+        publication = _Publication(rows, waiting)
+        self._publications.append(publication)
+        try:
+            if waiting:
+                try:
+                    await _PUBLISH.call(self._publish, waiting)
+                except RetryLater:
+                    self._leave(waiting)
+                    raise
+            left = self._leave(waiting)
+            left |= rows_by_partition(row for row in rows if (row.topic, row.partition) not in waiting)
+            await self._relay.delete_published(documents.values(), left)
+        finally:
+            self._publications.remove(publication)
+            for document in documents.values():
+                self._count_waiting(document, -1)
 
     def _leave(self, waiting: RowsByPartition) -> RowsByPartition:
         """Leave what was not published to the sweep, and for some time what comes for the same partitions; returns it."""
@@ -219,7 +252,8 @@ class EventOutbox:
 
     async def _sweep(self) -> None:
         """Publish rows that no task of this worker is going to publish."""
-        waiting = frozenset(flush_of(row.document["_id"]) for row in self._waiting)
+        rows = chain(self._waiting, *(one.rows for one in self._publications))
+        waiting = frozenset(flush_of(row.document["_id"]) for row in rows)
         new, buckets = self._new_buckets, self._buckets
         self._new_buckets, self._look_now, self._swept_at = frozenset(), False, time.monotonic()
         await tasks.all_ended(
@@ -236,3 +270,11 @@ class EventOutbox:
         except RetryLater:
             self._new_buckets |= buckets & self._buckets
             raise
+
+
+async def _with_log(work: Coroutine[Any, Any, None]) -> None:
+    """What cannot be published now stays in the database."""
+    try:
+        await work
+    except RetryLater as error:
+        log.warning("events wait in the outbox", extra={"action": "events.publish", "error": error})

@@ -100,7 +100,7 @@ async def test_a_topic_that_takes_no_events_holds_no_receipts_up(
     assert topics.events == []
     topics.gate.set()
     await until(partial(no_rows, env))
-    assert topics.states() == [("t", "delivered", None, 0), ("other", "delivered", None, 0)]
+    assert {*topics.states()} == {("t", "delivered", None, 0), ("other", "delivered", None, 0)}
 
 
 async def test_after_a_crash_before_the_publication_the_next_owner_of_the_bucket_publishes(

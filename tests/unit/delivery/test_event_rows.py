@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -34,6 +35,9 @@ class FakeShards:
 
     async def delete_many(self, query: Any) -> None:
         self.deleted += query["_id"]["$in"]
+
+    def keeps(self, flush: str) -> bool:
+        return any(f":{flush}:" in one for one in self.kept)
 
     async def update_one(self, query: Any, update: Any) -> None:
         self.kept[query["_id"]] = [part["partition"] for part in update["$set"]["parts"]]
@@ -157,6 +161,65 @@ async def test_an_error_that_ends_the_publication_is_kept_so_that_the_worker_is_
     assert outbox.failed is None
     outbox.committed(outbox.rows_of("a", events(outbox, ("payments", 5))))
     await until(lambda: outbox.failed)
+    await outbox.stop()
+
+
+class OneThatHangs(Topics):
+    """Partition 5 has a leader that does not answer."""
+
+    hanging = 0
+
+    async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> None:
+        if partition == 5:
+            self.hanging += 1
+            await asyncio.Event().wait()
+        self.sent.append((topic, partition, len(records)))
+
+
+async def test_a_partition_whose_leader_hangs_delays_no_other() -> None:
+    """Neither those of the same publication, nor what is committed while it hangs."""
+    shards, topics = FakeShards(), OneThatHangs()
+    outbox = an_outbox(shards, topics)
+    await outbox.start()
+    outbox.committed(outbox.rows_of("a", events(outbox, ("payments", 5))))
+    await until(lambda: topics.hanging)
+    for flush, place in (("b", 4), ("c", 6), ("d", 4)):
+        outbox.committed(outbox.rows_of(flush, events(outbox, ("payments", place), ("payments", 5))))
+        await until(partial(shards.keeps, flush), within_s=5)
+    assert [partition for _, partition, _ in topics.sent] == [4, 6, 4]
+    assert list(shards.kept.values()) == [[5]] * 3
+    assert topics.hanging == 1, "its own events wait in the database meanwhile"
+    await outbox.stop()
+
+
+async def test_a_sweep_that_hangs_delays_no_publication() -> None:
+    class Left(FakeShards):
+        """Of bucket 5, a row that a dead worker left."""
+
+        async def distinct(self, name: str, query: Any) -> list[int]:
+            return [5] if 5 in query["bucket"]["$in"] else []
+
+        def collection(self, name: str, bucket: int) -> "Left":
+            return self
+
+        def find(self, query: Any) -> "Left":
+            return self
+
+        def sort(self, *_: object) -> "Left":
+            return self
+
+        limit = sort
+
+        async def to_list(self) -> list[Any]:
+            return [outbox.rows_of("0000000000000001", events(outbox, ("payments", 5)))[0].document]
+
+    shards, topics = Left(), OneThatHangs()
+    outbox = an_outbox(shards, topics)
+    outbox.on_assigned([5])
+    await outbox.start()
+    await until(lambda: topics.hanging)
+    outbox.committed(outbox.rows_of("b", events(outbox, ("payments", 4))))
+    await until(lambda: shards.deleted, within_s=5)
     await outbox.stop()
 
 
