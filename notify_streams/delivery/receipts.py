@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import msgspec
 from pymongo import UpdateOne
 
-from notify_streams import metrics
+from notify_streams import metrics, tasks
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
-from notify_streams.errors import PermanentFailure, RetryLater, UnknownFailure
+from notify_streams.errors import PermanentFailure, RetryLater, StoreUnavailable, UnknownFailure
 from notify_streams.records.ids import new_flush_id, split_delivery_id
 from notify_streams.records.notification_event import delivery_event, event_state
 from notify_streams.records.origin import first_entry
@@ -22,7 +22,7 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, record_decoder
 from notify_streams.roles import CHANNELS
 from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, OUTBOX, run_transaction, write_in_session
-from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.mongo_errors import are_writes_blocked, mongo_call
 from notify_streams.topics import event_topic
 from notify_streams.tracing.trace_context import TRACEPARENT
 
@@ -187,8 +187,7 @@ class ReceiptWriter:
         if without := [one for one in known if one[0]["system"] not in self._event_systems]:
             await self._stored(await self._append(shard, without), began_ns)
         for at in range(0, len(with_events), _AT_ONCE):
-            new = await self._append_with_events(shard, with_events[at : at + _AT_ONCE])
-            await self._stored(new, began_ns)
+            await self._write_with_events(shard, with_events[at : at + _AT_ONCE], began_ns)
         await self._on_failed([one for one in known if one[1].state == "failed"])
         return set(found)
 
@@ -198,6 +197,18 @@ class ReceiptWriter:
             updates = [_insert_unless_there(_document(*one)) for one in known]
             done = await self._shards.database(shard)[ATTEMPTS].bulk_write(updates, ordered=False)
         return [known[index] for index in done.upserted_ids or ()]
+
+    async def _write_with_events(self, shard: int, known: Sequence[tuple[Document, Receipt]], began_ns: int) -> None:
+        """`_append_with_events`; bucket by bucket while one of them is being moved."""
+        buckets: dict[int, list[tuple[Document, Receipt]]] = {}
+        for one in known:
+            buckets.setdefault(one[0]["bucket"], []).append(one)
+        try:
+            await self._stored(await self._append_with_events(shard, known), began_ns)
+        except StoreUnavailable as error:
+            if len(buckets) == 1 or not are_writes_blocked(error):
+                raise
+            await tasks.all_ended(self._write_with_events(shard, some, began_ns) for some in buckets.values())
 
     async def _append_with_events(
         self, shard: int, known: Sequence[tuple[Document, Receipt]]

@@ -33,6 +33,8 @@ _REFUSALS: Final = {
 }
 _DUPLICATE_KEY: Final = 11000
 _SNAPSHOT_TOO_OLD: Final = 239
+#: DocumentValidationFailure: the only validators block the writes to a bucket that is being moved.
+_WRITES_BLOCKED: Final = 121
 #: The document or statement itself is refused.
 _PERMANENT_CODES: Final = frozenset(
     {
@@ -71,7 +73,7 @@ _TRANSIENT_CODES: Final = frozenset(
         89,  # NetworkTimeout
         91,  # ShutdownInProgress
         112,  # WriteConflict
-        121,  # DocumentValidationFailure: the only validators block the writes to a bucket that is being moved
+        _WRITES_BLOCKED,
         133,  # FailedToSatisfyReadPreference
         134,  # ReadConcernMajorityNotAvailableYet
         189,  # PrimarySteppedDown
@@ -132,6 +134,11 @@ def _codes(error: Exception) -> set[int]:
         details = error.details or {}
         return {one["code"] for one in (*details.get("writeErrors", ()), *details.get("writeConcernErrors", ()))}
     return {error.code} if isinstance(error, OperationFailure) and error.code is not None else set()
+
+
+def are_writes_blocked(error: StoreUnavailable) -> bool:
+    """Whether a bucket's writes were refused because it is being moved. Those of other buckets are not."""
+    return isinstance(error.__cause__, PyMongoError) and _WRITES_BLOCKED in _codes(error.__cause__)
 
 
 def is_duplicate_key(error: BulkWriteError | DuplicateKeyError) -> bool:

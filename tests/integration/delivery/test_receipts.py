@@ -21,8 +21,8 @@ from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.settings import Settings
-from notify_streams.stores.mongo import ATTEMPTS, OUTBOX
-from tests.builders import ABatch, ARecord
+from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, OUTBOX
+from tests.builders import ABatch, ARecord, an_outcome
 from tests.integration.delivery.delivery_fixtures import (
     BUCKET,
     UNSURE,
@@ -131,6 +131,24 @@ async def test_receipts_that_are_refused_by_the_database_have_no_events(env: Del
     await allow_writes(database, BUCKET)
     await apply(env, a_receipt())
     assert len(await rows(env)) == 1 and await env.is_in("delivered")
+
+
+async def test_a_bucket_that_is_being_moved_holds_up_no_other_of_the_batch(env: DeliveryEnvironment) -> None:
+    beside = next(one for one in range(8) if one != BUCKET and env.shards.of(one) == env.shards.of(BUCKET))
+    await env.notify("t")
+    document = an_outcome("other", bucket=beside).document
+    assert document is not None
+    await env.shards.collection(NOTIFICATIONS, beside).insert_one(document)
+    database = env.shards.database(env.shards.of(BUCKET))
+    await block_writes(database, BUCKET)
+    values = a_receipt(), a_receipt(delivery_id=delivery_of("other"))
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable):
+            await apply(env, *values)
+    assert [(row["bucket"], row["count"]) for row in await rows(env)] == [(beside, 1)]
+    await allow_writes(database, BUCKET)
+    await apply(env, *values)
+    assert sorted((row["bucket"], row["count"]) for row in await rows(env)) == sorted([(beside, 1), (BUCKET, 1)])
 
 
 async def test_two_workers_that_apply_the_same_receipts_store_one_event_each(env: DeliveryEnvironment) -> None:
