@@ -97,7 +97,7 @@ async def test_receipts_and_the_events_of_others_go_on(
             for one in deliveries
         ]
         batch = ABatch([ARecord(value, offset=at) for at, value in enumerate(values)], topic="receipts", partition=here)
-        await asyncio.wait_for(writer.apply(batch, ReceiptProgress()), 5)
+        await asyncio.wait_for(writer.apply(batch, ReceiptProgress()), 15)
 
     try:
         await apply(0)
@@ -106,7 +106,7 @@ async def test_receipts_and_the_events_of_others_go_on(
         try:
             for number in range(1, 4):
                 await apply(number)
-                await until(partial(producer.has, f"{case}-here-{number}"), within_s=3 * TIMEOUT_S)
+                await until(partial(producer.has, f"{case}-here-{number}"), "the other event, during the outage")
         finally:
             second.start()
         await until(partial(no_rows, env), within_s=60)
