@@ -19,6 +19,8 @@ from notify_streams.response_body import read_response
 from notify_streams.security import TlsSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from notify_streams.security import OAuthSettings
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5.0)
@@ -29,8 +31,12 @@ _USED_PART: Final = 0.8
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 
-#: Goes on while the machine is suspended, as the life of a token does; the monotonic clock does not.
-_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_SINCE_BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def since_boot() -> float:
+    """Seconds. Goes on while the machine is suspended, as the life of a token does; the monotonic clock does not."""
+    return time.clock_gettime(_SINCE_BOOT)
 
 
 class NoToken(KafkaError):  # type: ignore[misc]  # aiokafka has no types
@@ -47,7 +53,8 @@ class _Answer(msgspec.Struct):
 class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
     """One token for all clients, from any event loop. Two that connect at once may both ask for a new one."""
 
-    def __init__(self, settings: OAuthSettings) -> None:
+    def __init__(self, settings: OAuthSettings, now: Callable[[], float] = since_boot) -> None:
+        self._now = now
         self._settings = settings
         self._tls = TlsSettings(settings.ca_file).context()
         self._token = ""
@@ -59,8 +66,8 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
         Raises:
             NoToken: the endpoint does not respond, or refuses the client.
         """
-        if _now() >= self._renew_at:
-            asked_at = _now()
+        if self._now() >= self._renew_at:
+            asked_at = self._now()
             answer = await self._ask()
             self._token, self._renew_at = answer.access_token, asked_at + answer.expires_in * _USED_PART
         return self._token
@@ -90,10 +97,6 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
         if not _TOKEN.fullmatch(answer.access_token):
             raise NoToken(f"{endpoint} answers with a token that is not one") from None
         return answer
-
-
-def _now() -> float:
-    return time.clock_gettime(_CLOCK)
 
 
 def _certificate_problem(error: aiohttp.ClientConnectorCertificateError) -> str:
