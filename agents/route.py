@@ -43,8 +43,9 @@ router = Router(
     recipients,
     app.placement_follower,
     traces=None if app.spans is None else TriggerTraces(app.settings.tracing),
-    # A decision that seems to be younger than it is would be sent without a look for the opt-outs since.
-    now=app.earlier_now,
+    # Who checks and who deletes looks at the same clock. By one that is ahead, a decision would be sent without a look for the opt-outs
+    # since; by one that is behind, it would expire, and its notification be deleted, too early.
+    now=app.shard_now,
 )
 events = DecisionEvents(app.settings)
 outbox = app.outbox = Outbox(

@@ -239,6 +239,10 @@ class NotifyApp(faust.App):
             raise RuntimeError(f"role {self.role} does not know the placement")
         return placement
 
+    def shard_now(self, bucket: int) -> datetime:
+        """What the clock of the bucket's shard shows at least, in whole milliseconds; before its first reading, this machine's."""
+        return self.shards.clocks.earliest(self.shards.of(bucket))
+
     def earlier_now(self, bucket: int) -> datetime:
         """The earlier one of what this machine's clock and that of the bucket's shard show."""
         return self.shards.clocks.earlier_now(self.shards.of(bucket))

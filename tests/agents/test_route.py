@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from faust.types import TP
@@ -9,12 +10,14 @@ from faust.types import TP
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.partition_hooks import start_positions
 from notify_streams.routing.router import Router
+from notify_streams.stores.shard_clocks import FollowedClocks
 from notify_streams.transport.fetch_thread import PartitionOffsets
 from tests.agents.agent_fakes import FakeEvent, FakeOutbox
 from tests.agents.conftest import LoadAgent
 from tests.builders import (
     FakePlacements,
     FakeRecipients,
+    ShardsWithClock,
     a_batch,
     categories,
     outcomes,
@@ -82,3 +85,14 @@ async def test_partitions_start_where_the_ledger_says() -> None:
     assert opened == {("triggers.payments", 2): 7, ("triggers.payments", 3): 3}, (
         "new ledgers, at the committed offset or the beginning"
     )
+
+
+async def test_the_time_of_a_decision_is_that_of_the_shard_whatever_the_workers_clock_shows(
+    load_agent: LoadAgent,
+) -> None:
+    """A router whose clock begins in 1970 would write notifications that MongoDB deletes at once."""
+    agent = load_agent("standard", "agents.route")
+    right: Any = ShardsWithClock(lambda: datetime.now(UTC) + timedelta(hours=1))
+    agent.app.shards.clocks = clocks = FollowedClocks(right, 5.0)
+    await clocks.read(0)
+    assert abs(agent.app.shard_now(0) - datetime.now(UTC) - timedelta(hours=1)) < timedelta(seconds=30)

@@ -52,7 +52,7 @@ async def test_no_wrong_clock_hides_an_opt_out(worker_ahead_s: float, router_ahe
     """The decision is so old that an opt-out after it may have no delta any more."""
     parts: Any = (Deltas(), Records(), staleness_bound_of(PreferenceSettings()), CATEGORIES)
     decided_by, checked_by = await clocks_with(router_ahead_s), await clocks_with(worker_ahead_s)
-    decided_at = decided_by.earlier_now(0) - timedelta(seconds=age_s)
+    decided_at = decided_by.earliest(0) - timedelta(seconds=age_s)
     message = a_message(category="marketing", decided_at=decided_at)
     found = await ProviderCheck(*parts).still_allowed(3, [message], checked_by.later_now(0))
     assert found.reasons == [Reason.OPTED_OUT]

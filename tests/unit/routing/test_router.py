@@ -291,7 +291,7 @@ async def test_whatever_was_sent_is_routed_and_accounted(sent: Any, lane: Any, s
 
 
 async def test_a_decision_has_the_time_of_its_bucket() -> None:
-    """By the earlier one of two clocks (`NotifyApp.earlier_now`): the check before the call asks how old it is."""
+    """By that of its shard (`NotifyApp.shard_now`): the check before the call asks how old it is."""
     at = datetime(2026, 11, 30, 12, 0, 0, 123_456, UTC)
     asked: list[int] = []
 
