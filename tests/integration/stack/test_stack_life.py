@@ -191,7 +191,14 @@ def test_a_killed_start_is_completed_by_two_concurrent_ones(private_stack: Stack
 def test_an_interrupted_start_says_what_goes_on_and_down_stops_it(private_stack: Stack) -> None:
     environment = {**os.environ, "NOTIFY_STACK_DIR": str(private_stack.folder)}
     command = [sys.executable, "-m", "devtools.stack", "up"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as starter:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        # It is ignored in the background jobs of a script, and so in the processes that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as starter:
         while not list(private_stack.folder.glob("us/shard*/*/process")):
             time.sleep(0.01)
         starter.send_signal(signal.SIGINT)
