@@ -256,12 +256,15 @@ class EventOutbox:
         waiting = frozenset(flush_of(row.document["_id"]) for row in rows)
         new, buckets = self._new_buckets, self._buckets
         self._new_buckets, self._look_now, self._swept_at = frozenset(), False, time.monotonic()
-        await tasks.all_ended(
-            [
-                *(self._sweep_new(frozenset(mine), waiting) for mine in by_shard(self._shards, new, int).values()),
-                self._relay.drain(buckets - new, older_than_ms=int(2000 * self._sweep_every_s), exclude=waiting),
-            ]
-        )
+        try:
+            await tasks.all_ended(
+                [
+                    *(self._sweep_new(frozenset(mine), waiting) for mine in by_shard(self._shards, new, int).values()),
+                    self._relay.drain(buckets - new, older_than_ms=int(2000 * self._sweep_every_s), exclude=waiting),
+                ]
+            )
+        finally:
+            await self._relay.show_waiting(buckets)
 
     async def _sweep_new(self, buckets: frozenset[int], waiting: frozenset[str]) -> None:
         """Of buckets of one shard; if it fails, the next sweep does it again."""

@@ -7,7 +7,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from notify_streams import metrics, tasks
+from notify_streams import tasks
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_loop import FlushLoop
 from notify_streams.outbox.flush_spans import FlushSpans
@@ -187,9 +187,7 @@ class Outbox:
                     exclude=self._flush_ids(),
                     published=self._deleted_ids(),
                 )
-                rows, oldest_s = await self.relay.waiting(self.buckets)
-                metrics.OUTBOX_ROWS.set(rows)
-                metrics.OUTBOX_OLDEST.set(oldest_s)
+                await self.relay.show_waiting(self.buckets)
             except RetryLater as error:
                 log.warning("outbox sweep failed", extra={"action": "outbox.sweep", "error": error})
 

@@ -181,7 +181,7 @@ class Relay:
         """
         count = 0
         oldest_ms: int | None = None
-        for bucket in buckets:
+        for bucket in await self.with_rows(buckets):
             query = {"bucket": bucket, "_id": backlog_range(self._role, bucket)}
             with mongo_call(f"count outbox of bucket {bucket}", self._timeout_s):
                 collection = self._shards.collection(OUTBOX, bucket)
@@ -194,6 +194,12 @@ class Relay:
         if oldest_ms is None:
             return 0, 0.0
         return count, max(0.0, time.time() - oldest_ms / 1000)
+
+    async def show_waiting(self, buckets: Iterable[int]) -> None:
+        """Set the metrics of what waits in `buckets`. Raises as `waiting`."""
+        rows, oldest_s = await self.waiting(buckets)
+        metrics.OUTBOX_ROWS.set(rows)
+        metrics.OUTBOX_OLDEST.set(oldest_s)
 
 
 def _rows(bucket: int, document: dict[str, Any]) -> list[OutboxRow]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from devtools.stack.kafka import Kafka, private_brokers
+from notify_streams import metrics
 from notify_streams.delivery.receipts import ReceiptProgress
 from notify_streams.kafka import KafkaConnection
 from notify_streams.records.ids import notification_id
@@ -46,6 +47,10 @@ async def no_rows(env: DeliveryEnvironment) -> bool:
 async def trigger_ids(address: str, partition: int) -> set[str]:
     """Of the events that the partition has."""
     return {str(read_event(value).trigger_id) for value in await values_of(address, TOPIC, partition)}
+
+
+def _oldest_row_s() -> float:
+    return metrics.REGISTRY.get_sample_value("notify_outbox_oldest_seconds") or 0.0
 
 
 class Producer:
@@ -107,9 +112,11 @@ async def test_receipts_and_the_events_of_others_go_on(
             for number in range(1, 4):
                 await apply(number)
                 await until(partial(producer.has, f"{case}-here-{number}"), "the other event, during the outage")
+            await until(lambda: _oldest_row_s() > 0, "the rows that wait are in the metric", within_s=60)
         finally:
             second.start()
         await until(partial(no_rows, env), within_s=60)
+        await until(lambda: _oldest_row_s() == 0, within_s=60)
         for place, partition in (("here", here), ("there", there)):
             assert {f"{case}-{place}-{number}" for number in range(4)} <= await trigger_ids(first.address, partition)
     finally:
