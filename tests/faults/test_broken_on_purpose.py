@@ -79,6 +79,8 @@ def test_without_a_defect_the_tests_pass(copy: Path, stack: Stack) -> None:
 @pytest.mark.parametrize("name", DEFECTS)
 def test_the_tests_fail_for_a_defect(name: str, copy: Path, stack: Stack) -> None:
     break_it(copy, *DEFECTS[name])
+    # What does not come because of the defect is waited for no longer than all of the tests take without one.
+    break_it(copy, "tests/waiting.py", "LIMIT_S: Final = 30.0", "LIMIT_S: Final = 10.0")
     assert_fails(run_tests(copy, stack.folder), name)
 
 
