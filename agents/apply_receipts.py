@@ -39,7 +39,7 @@ _RETRY: Final = RetryPolicy("receipts.apply", first_s=0.05, max_s=2.0, max_unkno
 
 
 async def assigned(partitions: frozenset[TP]) -> None:
-    """Publish what dead workers left in the buckets of these numbers, whatever partition its receipts were in."""
+    """Publish what dead workers left in these buckets, whatever partition its receipts were in."""
     answering = {*range(len(app.shards))}.difference(app.shards.silent())
     await abort_orphaned_transactions(app.shards, answering)
     events.on_assigned([tp.partition for tp in partitions if tp.topic == RECEIPTS])

@@ -29,13 +29,14 @@ _MAX_BYTES: Final = 64 * 1024
 _USED_PART: Final = 0.8
 #: RFC 6750: the characters of a token.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-
-
 _SINCE_BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def since_boot() -> float:
-    """Seconds. Goes on while the machine is suspended, as the life of a token does; the monotonic clock does not."""
+    """Seconds, also those while the machine was suspended.
+
+    The life of a token goes on then; the monotonic clock does not.
+    """
     return time.clock_gettime(_SINCE_BOOT)
 
 

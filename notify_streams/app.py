@@ -240,7 +240,10 @@ class NotifyApp(faust.App):
         return placement
 
     def shard_now(self, bucket: int) -> datetime:
-        """What the clock of the bucket's shard shows at least, in whole milliseconds; before its first reading, this machine's."""
+        """What the clock of the bucket's shard shows at least, in whole milliseconds.
+
+        Before its first reading it is this machine's.
+        """
         return self.shards.clocks.earliest(self.shards.of(bucket))
 
     def earlier_now(self, bucket: int) -> datetime:

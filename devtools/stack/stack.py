@@ -36,7 +36,10 @@ def _silent(line: str) -> None:
 
 @contextlib.contextmanager
 def _interruption_said(report: Report) -> Iterator[None]:
-    """After Ctrl-C it says at once what goes on without the command. Threads that wait for a service end with it, within its limit."""
+    """After Ctrl-C it says at once what goes on without the command.
+
+    Threads that wait for a service end with it, within its limit.
+    """
     try:
         yield
     except KeyboardInterrupt:

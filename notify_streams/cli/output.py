@@ -170,7 +170,7 @@ async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -
 
 
 def local_fault(error: OSError) -> str | None:
-    """What is wrong with a file or the disk of this machine; None if the error may be that of a connection."""
+    """What is wrong with a file or the disk here; None if the error may be that of a connection."""
     if error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if error.errno not in _LOCAL:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMIT_RETRY: Final = RetryPolicy("outbox.commit", first_s=0.05, max_s=2.0, max_unknown_s=30.0)
-_QUERY_RETRY: Final = RetryPolicy("outbox.query", first_s=0.05, max_s=2.0)
+QUERY_RETRY: Final = RetryPolicy("outbox.query", first_s=0.05, max_s=2.0)
 #: After this many failures a flush of several batches is divided.
 _MAX_WHOLE_FAILURES: Final = 2
 
@@ -68,7 +68,7 @@ class FlushCommit:
                 await self._store.write(flush, list(deletes.values()))
                 break
             except LedgerFenced:
-                if attempts.failures and await _QUERY_RETRY.call(self._store.is_committed, flush):
+                if attempts.failures and await QUERY_RETRY.call(self._store.is_committed, flush):
                     break
                 raise
             except StoreUnavailable as error:

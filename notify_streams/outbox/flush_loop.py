@@ -21,7 +21,7 @@ from notify_streams.failpoints import failpoint
 from notify_streams.outbox.decided_batch import RecordOutcome
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.fence_handling import FenceHandler
-from notify_streams.outbox.flush_commit import COMMIT_RETRY, FlushCommit, FlushTooLarge
+from notify_streams.outbox.flush_commit import COMMIT_RETRY, QUERY_RETRY, FlushCommit, FlushTooLarge
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.flush_publications import FlushPublications
 from notify_streams.outbox.flush_queue import FlushQueue
@@ -50,7 +50,6 @@ log = logging.getLogger(__name__)
 _CHECK_RETRY: Final = RetryPolicy("outbox.check", first_s=0.05, max_s=2.0, max_unknown_s=0.0)
 #: For a flush that is refused although no single record is.
 _REFUSED_RETRY: Final = RetryPolicy("outbox.refused", first_s=1.0, max_s=30.0)
-_QUERY_RETRY: Final = RetryPolicy("outbox.query", first_s=0.05, max_s=2.0)
 _PAUSE_S: Final = 0.05
 _IDLE_S: Final = 0.2
 _AFTER_ERROR_S: Final = 1.0
@@ -222,7 +221,7 @@ class FlushLoop:
         if self._periods is None:
             return {}
         ledgers = {ledger_id(self._role, *batch.source): batch.partition for batch in batches}
-        found = await _QUERY_RETRY.call(self._periods.of, ledgers)
+        found = await QUERY_RETRY.call(self._periods.of, ledgers)
         for batch in batches:
             if (period_end := found.get(ledger_id(self._role, *batch.source))) is not None:
                 batch.count_in(period_end)
@@ -278,7 +277,7 @@ class FlushLoop:
             return
         pending = {entry.notification for batch in batches for entry in batch.entries}
         wanted = _by_bucket((batch.partition, batch.duplicate_candidates.values()) for batch in batches)
-        known = pending | set(await _QUERY_RETRY.call(self._store.fingerprints, wanted))
+        known = pending | set(await QUERY_RETRY.call(self._store.fingerprints, wanted))
         for batch in batches:
             for index, notification_id in batch.duplicate_candidates.items():
                 if notification_id in known:
@@ -286,7 +285,7 @@ class FlushLoop:
 
     async def _known_fingerprints(self, batches: Sequence[DecidedBatch]) -> Mapping[str, int]:
         wanted = _by_bucket((batch.partition, [entry.notification for entry in batch.entries]) for batch in batches)
-        return await _QUERY_RETRY.call(self._store.fingerprints, wanted)
+        return await QUERY_RETRY.call(self._store.fingerprints, wanted)
 
 
 def _by_bucket(pairs: Iterable[tuple[int, Iterable[str | None]]]) -> dict[int, list[str]]:

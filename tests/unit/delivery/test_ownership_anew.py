@@ -51,11 +51,9 @@ class Anything:
         return 0
 
 
-@pytest.mark.parametrize("takes_writes", [True, False])
-async def test_a_partition_is_owned_anew_while_the_shard_refuses_other_writes(takes_writes: bool) -> None:
-    ledger, work, other = Ledger(), Work(), Anything()
-    if takes_writes:
-        work.writes.set()
+async def owned_anew(ledger: Ledger, work: Work) -> Ownership:
+    """The owner of partition 3, which was refused and is owned anew."""
+    other = Anything()
     parts: Any = (other, ledger, other, other, other, work)
     owner = Ownership("push", *parts)
     found = OwnedLedger(partition=3, next_offset=5, claimed_to=5, last_flush="", seen={})
@@ -63,6 +61,15 @@ async def test_a_partition_is_owned_anew_while_the_shard_refuses_other_writes(ta
     owner.partitions[3] = partition
     owner.disown(partition)
     await until(lambda: owner.partitions[3] is not partition, within_s=10.0)
+    return owner
+
+
+@pytest.mark.parametrize("takes_writes", [True, False])
+async def test_a_partition_is_owned_anew_while_the_shard_refuses_other_writes(takes_writes: bool) -> None:
+    ledger, work = Ledger(), Work()
+    if takes_writes:
+        work.writes.set()
+    owner = await owned_anew(ledger, work)
     assert (ledger.acquired, work.added, owner.partitions[3].next_offset) == ([3], 1, 7)
     await owner.stop()
 
@@ -77,14 +84,8 @@ async def test_a_partition_is_owned_anew_after_an_unknown_error() -> None:
                 raise LookupError("an unknown error")
             return await super().acquire(partitions, token)
 
-    ledger, work, other = FailsOnce(), Work(), Anything()
+    ledger, work = FailsOnce(), Work()
     work.writes.set()
-    parts: Any = (other, ledger, other, other, other, work)
-    owner = Ownership("push", *parts)
-    found = OwnedLedger(partition=3, next_offset=5, claimed_to=5, last_flush="", seen={})
-    partition = Partition(found, Token(1), 0, 0.0)
-    owner.partitions[3] = partition
-    owner.disown(partition)
-    await until(lambda: owner.partitions[3] is not partition, within_s=10.0)
+    owner = await owned_anew(ledger, work)
     assert ledger.acquired == [3, 3]
     await owner.stop()
