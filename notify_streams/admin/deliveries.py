@@ -24,7 +24,6 @@ from notify_streams.roles import channel_topic
 from notify_streams.stores.command_parts import command_parts
 from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, TIMERS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.stores.shard_clocks import ShardClocks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -219,7 +218,7 @@ class _Timers:
     def __init__(self, settings: Settings, shards: Shards) -> None:
         self._shards = shards
         self._timeout_s = settings.outbox.transaction_timeout_s
-        self._clocks = ShardClocks(shards, self._timeout_s)
+        self._clocks = shards.clocks
 
     async def add(self, bucket: int, replays: Sequence[tuple[FoundDelivery, ChannelMessage]]) -> set[str]:
         """Add the timers of deliveries of one bucket; one that is there stays.

@@ -133,7 +133,7 @@ class DeliveryEngine:
         self._attempts = AttemptReader(shards, store_timeout_s)
         self._messages = MessageReader(role, channel, self._attempts, spans)
         timers = TimerReader(shards, role, store_timeout_s)
-        self._clocks = clocks or ShardClocks(shards, store_timeout_s)
+        self._clocks = clocks or shards.clocks
         #: Deliveries whose timer this worker has claimed, until their attempt is settled.
         self._retrying: set[bytes] = set()
         self._due_timers = DueTimers(timers, self._clocks, self._retrying)

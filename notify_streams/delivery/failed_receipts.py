@@ -33,7 +33,6 @@ from notify_streams.roles import CHANNELS, Channel, channel_named, channel_topic
 from notify_streams.stores.command_parts import command_parts
 from notify_streams.stores.mongo import ATTEMPTS, OUTBOX, TIMERS, by_shard, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.stores.shard_clocks import ShardClocks
 from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ class FailedReceipts:
         self._outbox = outbox
         self._timeout_s = settings.outbox.transaction_timeout_s
         self._reader = AttemptReader(shards, self._timeout_s)
-        self._clocks = ShardClocks(shards, self._timeout_s)
+        self._clocks = shards.clocks
         self._settled_s = settled_s
         #: Delivery and attempt → since when its receipt waits (monotonic).
         self._waiting: dict[tuple[str, int], float] = {}
@@ -175,7 +174,7 @@ class FailedReceipts:
                 status = statuses.get(one.key)
                 number = one.receipt.attempt or (0 if status is None else status.attempts)
                 if status is None or _is_open(status, number):
-                    if self._waits(one.receipt, self._shards.clocks.earlier_now(self._shards.of(bucket))):
+                    if self._waits(one.receipt, self._clocks.earlier_now(self._shards.of(bucket))):
                         raise NotSettled("a receipt is about a call that is not settled yet")
                 elif status.last.rank == Rank.FAILED_BY_RECEIPT:
                     found.append(one._replace(number=status.attempts, provider=last_provider(status)))
