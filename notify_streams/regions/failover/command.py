@@ -16,6 +16,7 @@ from notify_streams.regions.failover.protocol import (
     ControlRecord,
     ControlStep,
     HomeRegion,
+    claims_up_to,
     credible,
     fold,
     initial_homes,
@@ -175,11 +176,15 @@ class _Change:
         Raises:
             Refused: another command holds the claim in one of them.
         """
-        await asyncio.gather(*(self._append(name, "claim", self._to) for name in self.reached))
+        await asyncio.gather(*(self._claim_in(name) for name in self.reached))
         for name in self.reached:
             state = await self._read_state(name)
             if (state.claimed, state.claim_token) != (self.epoch, self._token):
                 raise Refused(f"another failover of {self._home} is under way (epoch {state.claimed} in {name})")
+
+    async def _claim_in(self, name: str) -> None:
+        for epoch in claims_up_to(self._state_in(name), self.epoch):
+            await self._append(name, "claim", self._to, epoch)
 
     async def release(
         self,
@@ -217,8 +222,8 @@ class _Change:
         self._records[name] = (await self._logs[name].read())[0]
         return self._state_in(name)
 
-    async def _append(self, name: str, step: ControlStep, server: str) -> None:
-        record = ControlRecord(self._home, self.epoch, step, server, self._token, datetime.now(UTC))
+    async def _append(self, name: str, step: ControlStep, server: str, epoch: int | None = None) -> None:
+        record = ControlRecord(self._home, epoch or self.epoch, step, server, self._token, datetime.now(UTC))
         await self._logs[name].append(record)
 
     def _state_in(self, name: str) -> HomeRegion:

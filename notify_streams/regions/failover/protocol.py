@@ -113,6 +113,11 @@ def credible(homes: HomeRegions, records: Iterable[ControlRecord]) -> list[Contr
     return found
 
 
+def claims_up_to(home: HomeRegion, epoch: int) -> list[int]:
+    """The epochs to claim, in order, until a log in which `home` lies far behind takes a claim of `epoch`."""
+    return [*range(max(home.epoch, home.claimed) + _MAX_EPOCH_STEP, epoch, _MAX_EPOCH_STEP), epoch]
+
+
 def fold(homes: HomeRegions, records: Iterable[ControlRecord]) -> HomeRegions:
     """The state after more records of a log. Records that are not `credible` are ignored."""
     changed = dict(homes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devtools.fakes.memory_control_log import MemoryControlLog
@@ -251,11 +251,17 @@ forged_records = st.fixed_dictionaries(
 )
 
 
+def forged(step: str, epoch: int) -> dict[str, Any]:
+    return {"home": "asia", "epoch": epoch, "step": step, "server": "us", "token": "a", "at": NOW.isoformat()}
+
+
 @given(st.lists(forged_records, max_size=6), st.sampled_from(REGIONS))
-def test_no_number_in_a_control_record_stops_followers_or_commands(forged: list[Any], entry: str) -> None:
+@example([forged("release", 1_000_000)], "us")
+@example([forged("claim", 1_000_000), forged("claim", 2_000_000)], "eu")
+def test_no_number_in_a_control_record_stops_followers_or_commands(records: list[Any], entry: str) -> None:
     async def scenario() -> None:
         logs = {region: MemoryControlLog(region) for region in REGIONS}
-        read = [read_control_record(msgspec.json.encode(fields), 0) for fields in forged]
+        read = [read_control_record(msgspec.json.encode(fields), 0) for fields in records]
         logs[entry].records += [record for record in read if not isinstance(record, Rejection)]
         fences: list[int] = []
 
