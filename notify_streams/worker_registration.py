@@ -21,6 +21,7 @@ import msgspec
 from notify_streams import addresses, tasks
 from notify_streams.errors import StoreUnavailable
 from notify_streams.field_errors import DECODE_ERRORS
+from notify_streams.retry import RetryPolicy
 from notify_streams.roles import ROLES
 from notify_streams.stores.redis import redis_call
 
@@ -37,6 +38,8 @@ BEAT_S: Final = 5.0
 #: An entry without a sign of life for so long is removed.
 KEPT_S: Final = 3600.0
 MAX_WORKERS: Final = 2_000
+#: An entry that stays names a worker that has ended as one that is gone.
+_REMOVE: Final = RetryPolicy("registration.remove", first_s=0.05, max_s=0.05, max_attempts=2)
 _KEY: Final = "control:workers"
 _MAX_BYTES: Final = 1024
 _REDIS_PORT: Final = 6379
@@ -101,6 +104,7 @@ class WorkerRegistration:
         self._describe = describe
         self._registered = ""
         self._task: asyncio.Task[None] | None = None
+        self._beating = asyncio.Lock()
         self.id = secrets.token_hex(8)
 
     async def start(self) -> None:
@@ -109,10 +113,11 @@ class WorkerRegistration:
         self._task = asyncio.create_task(beats, name="worker registration")
 
     async def stop(self) -> None:
-        """Remove the entry."""
-        await tasks.stop([self._task])
+        """Remove the entry, after the sign of life that is under way: Redis could do it later than the removal, and the entry would stay."""
+        async with self._beating:
+            await tasks.stop([self._task])
         try:
-            await remove(self._redis, self._key, [self.id])
+            await _REMOVE.call(remove, self._redis, self._key, [self.id])
         except StoreUnavailable as error:
             log.warning("the worker's entry stays", extra={"action": "registration.stays", "error": str(error)})
         finally:
@@ -134,8 +139,9 @@ class WorkerRegistration:
         """
         entry = _encode(self._describe(self.id))
         arguments = (self.id, entry, MAX_WORKERS, self._registered, int(2 * KEPT_S * 1000))
-        with redis_call(self._redis):
-            registered: Any = await self._redis.eval(_BEAT, 1, self._key, *arguments)
+        async with self._beating:
+            with redis_call(self._redis):
+                registered: Any = await self._redis.eval(_BEAT, 1, self._key, *arguments)
         if not registered:
             log.error("too many workers are registered", extra={"action": "registration.refused"})
         self._registered = registered.decode()

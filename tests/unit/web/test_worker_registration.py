@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from notify_streams.worker_registration import (
     KEPT_S,
     RegisteredWorker,
     WorkerEntry,
+    WorkerRegistration,
     advertised_host,
     parsed,
     superseded,
@@ -107,3 +111,60 @@ def test_an_entry_is_kept_for_an_hour() -> None:
 )
 def test_a_worker_advertises_where_it_listens_or_how_it_reaches_redis(settings: dict[str, str], host: str) -> None:
     assert advertised_host(some_settings(redis="redis://127.0.0.1:6379/0", **settings)) == host
+
+
+class SlowRedis:
+    """Does what was sent even if the caller was cancelled meanwhile; writes once `may_write` is set."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.entries: dict[str, bytes] = {}
+        self.failures = failures
+        self.connection_pool = SimpleNamespace(connection_kwargs={"host": "redis", "port": 1})
+        self.sent, self.may_write = asyncio.Event(), asyncio.Event()
+        self.writes: list[asyncio.Task[None]] = []
+
+    async def eval(self, _script: str, _keys: int, _key: str, worker: str, entry: bytes, *_: object) -> bytes:
+        self.writes.append(asyncio.create_task(self._write(worker, entry)))
+        self.sent.set()
+        await asyncio.shield(self.writes[-1])
+        return b"1"
+
+    async def _write(self, worker: str, entry: bytes) -> None:
+        await self.may_write.wait()
+        self.entries[worker] = entry
+
+    async def hdel(self, _key: str, *workers: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RedisTimeout("no answer")
+        for worker in workers:
+            self.entries.pop(worker, None)
+
+    async def aclose(self) -> None:
+        pass
+
+
+def registration_in(redis: SlowRedis) -> WorkerRegistration:
+    return WorkerRegistration(cast("Any", redis), "us", lambda worker: WorkerEntry(worker, "push", "a", 1, 0, "1"))
+
+
+async def test_a_worker_that_stops_during_a_sign_of_life_leaves_no_entry() -> None:
+    redis = SlowRedis()
+    registration = registration_in(redis)
+    await registration.start()
+    await redis.sent.wait()
+    stopping = asyncio.create_task(registration.stop())
+    await asyncio.wait([stopping], timeout=0.01)
+    redis.may_write.set()
+    await asyncio.gather(stopping, *redis.writes)
+    assert redis.entries == {}
+
+
+async def test_a_removal_that_fails_is_tried_again() -> None:
+    redis = SlowRedis(failures=1)
+    redis.may_write.set()
+    registration = registration_in(redis)
+    await registration.beat()
+    assert redis.entries
+    await registration.stop()
+    assert redis.entries == {}
