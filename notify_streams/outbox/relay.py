@@ -22,7 +22,7 @@ from notify_streams.stores.mongo import OUTBOX, by_shard
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from notify_streams.outbox.flush_plan import Packed
     from notify_streams.outbox.publisher import RowsByPartition
@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 _unpack: Final = msgspec.msgpack.Decoder(list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]).decode
 #: Each row may have 8 MB.
 _ROWS_PER_READ: Final = 4
+#: Reads in a row of which nothing could be published, after which the rest waits.
+_READS_IN_VAIN: Final = 3
 
 
 class Relay:
@@ -99,9 +101,12 @@ class Relay:
     async def _drain_bucket(
         self, bucket: int, older_than_ms: int, exclude: frozenset[str], published: frozenset[str]
     ) -> int:
-        count = 0
+        """A partition that takes nothing holds up no rows for others, unless so many in a row take nothing that none may."""
+        count = in_vain = 0
         after = ""
-        while rows := await self._read(bucket, after):
+        refused: set[tuple[str, int]] = set()
+        failure: Exception | None = None
+        while in_vain < _READS_IN_VAIN and (rows := await self._read(bucket, after, refused)):
             after = rows[-1]["_id"]
             now_ms = time.time_ns() // 1_000_000
             due = [
@@ -112,31 +117,33 @@ class Relay:
             if not due:
                 continue
             left = [row for row in due if flush_of(row["_id"]) not in published]
-            waiting = rows_by_partition(one for row in left for one in _rows(bucket, row))
-            failure: Exception | None = None
+            found = rows_by_partition(one for row in left for one in _rows(bucket, row))
+            waiting = {place: queue for place, queue in found.items() if place not in refused}
             try:
                 await publish(self._producer, waiting)
             except Exception as error:  # the rows stay, so any error may be retried
-                failure = error
-            kept = {row.document["_id"] for queue in waiting.values() for row in queue}
+                failure = failure or error
+            in_vain = in_vain + 1 if waiting and all(waiting.values()) else 0
+            refused |= {place for place, queue in waiting.items() if queue}
+            kept = {row.document["_id"] for queue in found.values() for row in queue}
             left = [row for row in left if row["_id"] not in kept]
-            await self.delete_published(due, waiting)
+            await self.delete_published(due, found)
             count += len(left)
             metrics.RELAYED.inc(len(left))
             log.info("outbox rows relayed", extra={"action": "outbox.relay", "bucket": bucket, "rows": len(left)})
-            if failure is not None:
-                raise RetryLater(f"outbox rows cannot be published: {type(failure).__name__}: {failure}") from failure
+        if failure is not None:
+            raise RetryLater(f"outbox rows cannot be published: {type(failure).__name__}: {failure}") from failure
         return count
 
-    async def _read(self, bucket: int, after: str) -> list[dict[str, Any]]:
+    async def _read(self, bucket: int, after: str, refused: Collection[tuple[str, int]]) -> list[dict[str, Any]]:
+        """The next rows that have records for another partition than those that `refused` them."""
         bounds = backlog_range(self._role, bucket)
         if after:
             bounds = {"$gt": after, "$lt": bounds["$lt"]}
+        query = {"bucket": bucket, "_id": bounds} | _beside(refused)
         collection = self._shards.collection(OUTBOX, bucket)
         with mongo_call(f"read outbox of bucket {bucket}", self._timeout_s):
-            return (
-                await collection.find({"bucket": bucket, "_id": bounds}).sort("_id", 1).limit(_ROWS_PER_READ).to_list()
-            )
+            return await collection.find(query).sort("_id", 1).limit(_ROWS_PER_READ).to_list()
 
     async def delete_published(self, documents: Iterable[Document], waiting: RowsByPartition) -> None:
         """Delete documents of rows, but what is `waiting`: whatever else is in the same document would be published again.
@@ -200,6 +207,15 @@ class Relay:
         rows, oldest_s = await self.waiting(buckets)
         metrics.OUTBOX_ROWS.set(rows)
         metrics.OUTBOX_OLDEST.set(oldest_s)
+
+
+def _beside(refused: Collection[tuple[str, int]]) -> dict[str, Any]:
+    """The query for rows that have records for a partition that is not `refused`."""
+    if not refused:
+        return {}
+    places = [{"topic": topic, "partition": partition} for topic, partition in sorted(refused)]
+    of_one = {"parts": {"$exists": False}, "$nor": places}
+    return {"$or": [of_one, {"parts": {"$elemMatch": {"$nor": places}}}]}
 
 
 def _rows(bucket: int, document: dict[str, Any]) -> list[OutboxRow]:

@@ -14,6 +14,7 @@ from notify_streams.outbox.relay import Relay
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.routing.outcome_records import dead_letter
 from notify_streams.settings import OutboxSettings
+from notify_streams.stores.mongo import OUTBOX
 from tests.builders import AckRecorder, ARecord, an_outcome
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, ROLE, SOURCE, Bench, batch, flush_of
@@ -186,6 +187,74 @@ async def test_what_is_published_is_not_published_again_because_another_topic_ta
     bench.broker.before = None
     assert await bench.relay.drain([EVEN]) == 1
     assert bench.broker.ids() == ["a"] and await bench.rows() == []
+
+
+async def leave_dead_letter(bench: Bench, offset: int) -> None:
+    entry = dead_letter(ARecord(b"b", offset=offset), "triggers.payments", EVEN, DeadReason.NOT_JSON, "why")
+    await bench.store().write(flush_of(batch(entry, start=offset)), [])
+
+
+def refuse_push(bench: Bench) -> list[str]:
+    """The topics to which something was sent, or was to be."""
+    asked: list[str] = []
+
+    async def refuse(topic: str, partition: int) -> None:
+        asked.append(topic)
+        if topic == "push":
+            raise ConnectionError("no leader")
+
+    bench.broker.before = refuse
+    return asked
+
+
+async def test_many_rows_for_a_partition_that_takes_nothing_hold_up_no_row_behind_them(bench: Bench) -> None:
+    for start in range(9):
+        await leave_rows(bench, str(start), start=start)
+    await leave_dead_letter(bench, 9)
+    asked = refuse_push(bench)
+    with pytest.raises(RetryLater):
+        await bench.relay.drain([EVEN])
+    assert [topic for topic, _, _ in bench.broker.sent] == ["dead_letters"] and len(await bench.rows()) == 9
+    assert asked == ["push", "dead_letters"], "what takes nothing is not asked for each read"
+    bench.broker.before = None
+    assert await bench.relay.drain([EVEN]) == 9
+    assert bench.broker.ids() == [str(start) for start in range(9)] and await bench.rows() == []
+
+
+async def test_rows_in_parts_are_published_but_for_the_partition_that_takes_nothing(bench: Bench) -> None:
+    for start in range(5):
+        await leave_rows(bench, str(start), start=start)
+    rows = bench.shards.collection(OUTBOX, EVEN)
+    row = await rows.find_one({}, sort=[("_id", -1)])
+    assert row is not None
+    of_push = {name: row.pop(name) for name in ("topic", "partition", "records")}
+    of_both = row | {"_id": f"{row['_id'][:-1]}8", "parts": [of_push, of_push | {"topic": "events"}]}
+    await rows.insert_many([of_both, row | {"_id": f"{row['_id'][:-1]}9", "parts": [of_push]}])
+    refuse_push(bench)
+    with pytest.raises(RetryLater):
+        await bench.relay.drain([EVEN])
+    assert [topic for topic, _, _ in bench.broker.sent] == ["events"]
+    bench.broker.before = None
+    assert await bench.relay.drain([EVEN]) == 7
+    assert bench.broker.ids() == ["0", "1", "2", "3", "4", "4", "4"] and len(bench.broker.sent) == 8
+
+
+async def test_a_broker_that_takes_nothing_is_asked_a_few_times_only(bench: Bench) -> None:
+    await leave_rows(bench, "0")
+    rows = bench.shards.collection(OUTBOX, EVEN)
+    row = await rows.find_one({})
+    assert row is not None
+    await rows.insert_many([row | {"_id": f"{row['_id']}{at}", "topic": f"topic-{at:03}"} for at in range(100)])
+    asked: list[str] = []
+
+    async def refuse(topic: str, partition: int) -> None:
+        asked.append(topic)
+        raise ConnectionError("no leader")
+
+    bench.broker.before = refuse
+    with pytest.raises(RetryLater):
+        await bench.relay.drain([EVEN])
+    assert len(asked) == 12 and len(set(asked)) == 12
 
 
 async def test_a_commit_during_an_assignment_is_relayed(bench: Bench) -> None:
