@@ -33,6 +33,8 @@ ARTIFACTS: Final = {
 }
 #: Artifacts that a stack needs. `kafka-tools` (Kafka's command line programs), `pushy` and `strimzi` are for tests.
 REQUIRED: Final = ("kafka", "dynamodb", "compiler")
+#: Also on a slow line; then it is said, and the next call begins anew.
+_DOWNLOAD_TIMEOUT_S: Final = 900.0
 HASHES: Final = Path(__file__).with_name("jars.yaml")
 
 
@@ -67,7 +69,13 @@ def _target(name: str, cache: Path | None = None) -> Path:
 def _resolve(name: str, work: Path) -> None:
     options = ["--resolver", "python", "--repo-cache", f"{work}/repo", "--cache-dir", f"{work}/envs", "--links", "copy"]
     command = [sys.executable, "-m", "jgo", "--ignore-config", *options, "info", "jars", ARTIFACTS[name]]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=_DOWNLOAD_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired:
+        problem = f"not downloaded within {_DOWNLOAD_TIMEOUT_S:.0f} s; check the network"
+        raise StackFailed(f"the jars of {name} ({ARTIFACTS[name]}) were {problem}") from None
     if done.returncode:
         end = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
         raise StackFailed(f"the jars of {name} ({ARTIFACTS[name]}) could not be downloaded; check the network:\n{end}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from heapq import heappush, heappushpop
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -41,11 +42,11 @@ def deliveries() -> None:
 
 @deliveries.command("list")
 @_selected
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="The first so many.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="The last so many.")
 @region_option
 @as_json
 def list_deliveries(limit: int, region: str, as_json: bool, **selected: Any) -> None:
-    """One line each: delivery id, state, reason, provider, attempts. No contacts."""
+    """One line each, those decided last first: delivery id, state, reason, provider, attempts. No contacts."""
     settings = settings_of(region)
     count, shown = run(_find(settings, _selection(None, **selected), limit), settings)
     category = selected["category"]
@@ -120,18 +121,18 @@ async def _find(settings: Settings, selection: Selection, limit: int) -> tuple[i
 
     async with Shards(settings) as shards:
         await shards.refresh_directory(require_all=True)
-        return await first(find_deliveries(settings, shards, selection), limit)
+        return await newest(find_deliveries(settings, shards, selection), limit)
 
 
-async def first(deliveries: AsyncIterable[FoundDelivery], limit: int) -> tuple[int, list[FoundDelivery]]:
-    """How many there are, and the first `limit`. Holds no more than these: a region has millions."""
+async def newest(deliveries: AsyncIterable[FoundDelivery], limit: int) -> tuple[int, list[FoundDelivery]]:
+    """How many there are, and the `limit` that were decided last, the last first. Holds no more than these: a region has millions."""
     count = 0
-    kept: list[FoundDelivery] = []
+    kept: list[tuple[datetime, int, FoundDelivery]] = []
     async for one in deliveries:
         count += 1
-        if len(kept) < limit:
-            kept.append(one)
-    return count, kept
+        keep = heappush if len(kept) < limit else heappushpop
+        keep(kept, (one.decided_at, count, one))
+    return count, [one for _, _, one in sorted(kept, reverse=True)]
 
 
 async def _replay(

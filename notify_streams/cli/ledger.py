@@ -59,7 +59,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"until {row['period_end']} {row['role']}{note}: {_counts(row['sums'])}")
     if "sealed" in found:
         whole = found["sealed"]
-        lines.append(f"{whole['count']} sealed sums from {whole['first']} to {whole['last']}")
+        between = f" from {whole['first']} to {whole['last']}" if whole["count"] else ": no period is over yet"
+        lines.append(f"{whole['count']} sealed sums{between}")
     rows = found.get("open_rows", ())
     return [*lines, "the counts add up" if found["closes"] else " ".join(("the counts do NOT add up:", *rows[:5]))]
 
