@@ -21,6 +21,7 @@ from aiohttp.web import (
     HTTPRequestEntityTooLarge,
     HTTPUnsupportedMediaType,
     RequestHandler,
+    Response,
     middleware,
 )
 from faust.web.drivers import aiohttp as stock
@@ -46,6 +47,7 @@ _SILENT_S: Final = 5.0
 _LINGERING_S: Final = 1.0
 _SHUTDOWN_S: Final = 2.0
 _LOOK_EVERY_S: Final = 1.0
+_LATE_S: Final = 0.005
 #: The encoding of a body that is none.
 _PLAIN: Final = "identity"
 #: The one expectation that there is (RFC 9110, section 10.1.1).
@@ -172,13 +174,26 @@ class RequestRate:
     def __init__(self, per_s: float) -> None:
         self._gap_s = 1 / per_s
         self._next_s = 0.0
+        self._line = asyncio.Lock()
 
-    async def turn(self) -> None:
-        """Wait until this request may be handled."""
-        now_s = asyncio.get_running_loop().time()
-        begins_s = max(now_s, self._next_s)
-        self._next_s = begins_s + self._gap_s
-        await asyncio.sleep(begins_s - now_s)
+    async def turn(self, is_wanted: Callable[[], bool]) -> bool:
+        """Wait until this request may be handled.
+
+        False: its client has gone. It takes no time from those behind it, so the line is as long as there are connections.
+        """
+        loop = asyncio.get_running_loop()
+        # Those in the line make up for a loop that wakes them late.
+        late_s = _LATE_S if self._line.locked() else 0.0
+        async with self._line:
+            if not is_wanted():
+                return False
+            wait_s = self._next_s - loop.time()
+            if wait_s > 0:
+                await asyncio.sleep(wait_s)
+                if not is_wanted():
+                    return False
+            self._next_s = max(self._next_s, loop.time() - late_s) + self._gap_s
+            return True
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -246,7 +261,8 @@ class Web(stock.Web):
             assert self._connections is not None
             self._connections.begin(request.protocol)
             try:
-                await self._rate.turn()
+                if not await self._rate.turn(lambda: request.transport is not None):
+                    return Response()  # is not sent
                 if request.headers.get("Expect", _CONTINUE).lower() != _CONTINUE:
                     raise HTTPExpectationFailed(text=f"of the header Expect only {_CONTINUE} is known")
                 return await handle(request)

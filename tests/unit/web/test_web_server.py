@@ -206,13 +206,41 @@ async def test_requests_are_spread_over_time_and_in_order() -> None:
     ended: list[int] = []
 
     async def request(number: int) -> None:
-        await rate.turn()
+        await rate.turn(lambda: True)
         ended.append(number)
 
     began = time.monotonic()
     await asyncio.gather(*map(request, range(20)))
     assert time.monotonic() - began >= 0.18
     assert ended == list(range(20))
+
+
+async def test_requests_whose_clients_have_gone_take_no_turn() -> None:
+    rate = RequestRate(100.0)
+    assert await rate.turn(lambda: True)
+    began = time.monotonic()
+    gone = asyncio.gather(*(rate.turn(lambda: False) for _ in range(1_000)))
+    assert await rate.turn(lambda: True)
+    assert time.monotonic() - began < 1
+    assert not any(await gone)
+
+
+async def test_connections_that_close_at_once_leave_no_line_of_requests(
+    new_worker: NewWorker, connections: Callable[..., Awaitable[Connection]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with AsyncExitStack() as closing:
+        port = await closing.enter_async_context(views_of(new_worker))
+        for _ in range(300):
+            _, writer = await connections(port, REQUEST)
+            # The request is read; its client does not wait for the response.
+            await asyncio.sleep(0.001)
+            writer.transport.abort()
+        began = time.monotonic()
+        reader, _ = await connections(port, REQUEST)
+        assert await asyncio.wait_for(reader.readline(), 10) == b"HTTP/1.1 200 OK\r\n"
+        # 300 requests take 6 s.
+        assert time.monotonic() - began < 3
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize("expect", [b"x", b"\xff", b"x" * 4_000], ids=["another", "not UTF-8", "long"])
