@@ -223,3 +223,83 @@ async def test_a_delivery_of_a_lent_place_that_begins_takes_it_back() -> None:
     admission.not_begun(provider, 1, shard=1)
     admission.release(8, shard=1)
     assert await admission.take(20) == 8
+
+
+async def test_a_place_is_lent_and_taken_back_with_its_share_of_the_retries() -> None:
+    admission, _ = an_admission()
+    assert admission.take_retries(20, shard=1) == 4
+    admission.lend(1)
+    assert admission.take_retries(20) == 4, "those of the silent shard are not counted"
+    admission.release(2, retry=True, shard=1)
+    admission.take_back(1)
+    admission.release(4, retry=True)
+    assert admission.take_retries(20) == 2, "2 of the shard have their places again"
+    admission.release(2, retry=True, shard=1)
+    admission.release(2, retry=True)
+    assert admission.take_retries(20) == 4
+
+
+async def test_suspended_retries_leave_their_share_to_others_until_they_go_on() -> None:
+    admission, _ = an_admission()
+    assert admission.take_retries(20, shard=1) == 4
+    admission.suspend(2, 2, 1)
+    admission.lend(1)
+    assert admission.take_retries(20) == 4, "2 are suspended, the places of 2 are lent"
+    admission.release(4, retry=True)
+    admission.resume(2, 2, 1)
+    assert admission.take_retries(20) == 0, "all 4 have their places again"
+    admission.lend(1)
+    assert admission.take_retries(20) == 4
+
+
+async def test_a_call_that_was_not_made_waits_again() -> None:
+    admission, provider = an_admission()
+    assert (admission.take_retries(1, shard=1), await admission.take(1, shard=1)) == (1, 1)
+    for retry in (False, True):
+        admission.begin(provider, retry=retry, shard=1)
+        admission.not_begun(provider, 1, retry=retry, shard=1)
+    admission.lend(1)
+    assert (admission.take_retries(20), await admission.take(20)) == (4, 4), "both places are lent"
+
+
+async def test_a_call_that_was_not_made_takes_the_lent_places_of_its_shard_back() -> None:
+    admission, provider = an_admission()
+    assert await admission.take(2, shard=1) == 2
+    admission.begin(provider, shard=1)
+    admission.lend(1)
+    admission.not_begun(provider, 1, shard=1)
+    admission.release(2, shard=1)
+    assert await admission.take(20) == 8
+
+
+async def test_what_the_budget_has_paid_for_is_given_back_with_the_places() -> None:
+    admission, provider = an_admission()
+    paid = []
+    assert await admission.take(4, shard=1) == 4
+    for change in (
+        lambda: admission.lend(1),
+        lambda: admission.take_back(1),
+        lambda: admission.suspend(3, 0, 1),
+        lambda: admission.resume(3, 0, 1),
+        lambda: admission.begin(provider, shard=1),
+        lambda: admission.release(begun=True, shard=1),
+        lambda: admission.release(3, shard=1),
+    ):
+        change()
+        paid.append(provider.reserved)
+    assert paid == [0, 4, 1, 4, 3, 3, 0]
+
+
+async def test_who_waits_for_an_open_breaker_goes_on_when_a_probe_is_due() -> None:
+    """Nothing else happens then: no call ends while none is under way."""
+    admission, provider = an_admission()
+    for _ in range(MIN_FAILURES):
+        provider.breaker.failed(time.monotonic() - 0.9)
+    assert admission.held
+    assert await asyncio.wait_for(admission.take(20), 10) == 1
+
+
+async def test_who_waits_for_the_budget_goes_on_when_it_allows_a_call() -> None:
+    admission, provider = an_admission(calls_per_s=20.0)
+    provider.budget.set_share(1.0, time.monotonic())
+    assert await asyncio.wait_for(admission.take(20), 10) >= 1

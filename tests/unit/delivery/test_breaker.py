@@ -94,3 +94,47 @@ def test_an_answer_between_them_says_that_only_some_are_throttled() -> None:
         breaker.succeeded(0.0)
         breaker.succeeded(0.0)
     assert breaker.state(0.0) is BreakerState.CLOSED
+
+
+def test_failures_from_before_a_probe_do_not_open_it_again() -> None:
+    breaker = opened()
+    breaker.succeeded(FIRST_OPEN_S)
+    for _ in range(MIN_FAILURES - 1):
+        breaker.failed(FIRST_OPEN_S)
+        assert breaker.state(FIRST_OPEN_S) is BreakerState.RECOVERING
+    breaker.failed(FIRST_OPEN_S)
+    assert breaker.state(FIRST_OPEN_S) is BreakerState.OPEN
+
+
+def test_it_opens_again_at_as_many_failures_when_those_from_before_are_forgotten() -> None:
+    breaker = opened()
+    breaker.succeeded(FIRST_OPEN_S)
+    now = FIRST_OPEN_S + 2 * WINDOW_S
+    for _ in range(MIN_FAILURES):
+        assert breaker.state(now) is BreakerState.CLOSED
+        breaker.failed(now)
+    assert breaker.state(now) is BreakerState.OPEN
+
+
+def test_after_a_probe_that_was_answered_it_opens_for_the_shortest_time_again() -> None:
+    breaker = opened()
+    breaker.failed(FIRST_OPEN_S)
+    now = breaker.open_until
+    assert now == 3 * FIRST_OPEN_S
+    breaker.succeeded(now)
+    for _ in range(MIN_FAILURES):
+        breaker.failed(now)
+    assert breaker.open_until == now + FIRST_OPEN_S
+
+
+def test_a_provider_that_asks_for_less_later_is_not_called_sooner() -> None:
+    breaker = Breaker()
+    for seconds in (30.0, 30.0, 2.0):
+        breaker.failed(0.0, seconds)
+    assert breaker.open_until == 30.0
+
+
+def test_it_is_open_for_the_time_until_the_next_probe() -> None:
+    assert Breaker().open_for_s(5.0) == 0
+    breaker = opened(5.0)
+    assert [breaker.open_for_s(5.0 + passed) for passed in (0.0, 0.25, 1.0, 9.0)] == [1.0, 0.75, 0.0, 0.0]

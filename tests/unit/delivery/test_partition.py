@@ -75,3 +75,36 @@ def test_what_an_earlier_owner_may_have_called_is_not_given_back() -> None:
     assert partition.next_claim(0) == 164
     partition.next_offset = 200
     assert partition.next_claim(0) == 200
+
+
+def test_the_first_position_of_a_source_is_seen_too() -> None:
+    partition = a_partition()
+    first = Entry(0, TOPIC, 0)
+    partition.add(1, 0, [first], AckRecorder())
+    first.count_first(DeliveryState.SENT)
+    partition.advance()
+    assert partition.seen == {TOPIC: 0}
+    assert not a_partition(seen=partition.seen).is_new(Entry(1, TOPIC, 0)), "another message of it is looked up"
+
+
+@pytest.mark.parametrize(("source_offset", "was_counted"), [(49, True), (50, True), (51, False), (-1, True)], ids=str)
+def test_a_stored_outcome_was_counted_if_its_source_was_seen(source_offset: int, was_counted: bool) -> None:
+    """One above was stored by a worker that was replaced, and nobody has counted it."""
+    partition = a_partition(seen={TOPIC: 50})
+    assert partition.was_counted(Entry(10, TOPIC, source_offset)) is was_counted
+    assert not partition.was_counted(Entry(10, "triggers.app", 0))
+
+
+def test_positions_that_kafka_deleted_are_lost_and_the_other_gaps_are_holes() -> None:
+    """Of 10 positions from 100 on, Kafka deleted the first 4; 105 and 109 have markers of transactions."""
+    partition = a_partition(next_offset=100, claimed_to=100)
+    entries = [Entry(offset, TOPIC, offset) for offset in (104, 106, 107, 108)]
+    partition.add(110, 4, entries, AckRecorder())
+    for entry in entries[:2]:
+        entry.count_first(DeliveryState.SENT)
+    first = partition.advance()
+    assert (first.end, first.counts) == (107, {"taken": 2, "fresh": 2, "sent": 2, "lost": 4, "holes": 1})
+    for entry in entries[2:]:
+        entry.count_first(DeliveryState.SENT)
+    second = partition.advance()
+    assert (second.end, second.counts) == (110, {"taken": 2, "fresh": 2, "sent": 2, "holes": 1})
