@@ -45,11 +45,13 @@ async def test_messages_under_way_are_refused_in_and_after_both_passes(env: Proc
     await ErasureStore(env.shards, KEY.encode(), 5.0).open(USER, BUCKET, now())
     await env.erased.refuse_all(USER, BUCKET, now())
     assert await reasons(env, young, old, newer, always, other) == [Reason.ERASED] * 4 + [None]
+    assert await reasons(env, always) == [Reason.ERASED], "though no choice can refuse it, and no other message asks"
     await env.erased.forget(USER, BUCKET)
     assert await env.repository.read(BUCKET, USER) == EMPTY_RECORD
     assert await env.deltas.read([USER]) == [None]
     old_always = a_message(user_id=USER, decided_at=now() - timedelta(hours=1), **ALWAYS)
     assert await reasons(env, old, newer, old_always, other) == [Reason.ERASED] * 3 + [None]
+    assert await reasons(env, old_always) == [Reason.ERASED]
 
 
 async def test_an_import_does_not_bring_the_person_back(env: ProcessPreferences) -> None:
