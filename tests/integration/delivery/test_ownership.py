@@ -1,6 +1,7 @@
 """One worker owns a partition. A worker that was replaced cannot settle; its successor repeats only what has no stored outcome, marked."""
 
 import asyncio
+import time
 from functools import partial
 from typing import Any
 
@@ -146,6 +147,17 @@ async def test_an_owner_that_was_silent_for_a_minute_may_be_replaced_by_an_earli
             {"role": "push"}, [{"$set": {"token.at": {"$subtract": ["$$NOW", 61_000]}}}]
         )
         assert await late.own(BUCKET, 1) == 0
+
+
+async def test_a_token_is_proved_from_the_beginning_of_the_reading_on(env: DeliveryEnvironment) -> None:
+    """Another worker may have written its own while the answer was on its way."""
+    ledger, token = DeliveryLedger(env.shards, "push", 5.0), Token(1)
+    await ledger.create({BUCKET: 0}, token)
+    reading = asyncio.create_task(ledger.owned(env.shards.of(BUCKET), {BUCKET: token}))
+    await asyncio.sleep(0)
+    asked_at = time.monotonic()
+    owned, proved_at = await reading
+    assert owned == {BUCKET} and proved_at <= asked_at
 
 
 async def test_a_replaced_worker_begins_no_call(env: DeliveryEnvironment) -> None:

@@ -12,7 +12,7 @@ import pytest
 from notify_streams.delivery import engine as engine_module
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
-from notify_streams.delivery.settlement import SettlementStore
+from notify_streams.delivery.settlement import Settlement, SettlementStore
 from notify_streams.delivery.timers import Timer, new_timer
 from notify_streams.failpoints import armed
 from notify_streams.preferences.choices import in_whole_ms
@@ -112,12 +112,15 @@ async def test_a_worker_with_a_wrong_clock_takes_no_message_for_younger_than_it_
     assert check.at >= began + max(behind, timedelta()) - timedelta(seconds=1)
 
 
-async def test_a_message_expires_between_attempts(env: DeliveryEnvironment) -> None:
+@pytest.mark.parametrize("retry_after_s", [None, 3600.0])
+async def test_a_message_expires_between_attempts(env: DeliveryEnvironment, retry_after_s: float | None) -> None:
+    """It ends when it expires, however long its provider asks to wait."""
+    later = msgspec.structs.replace(RETRY, retry_after_s=retry_after_s)
     batch = await env.notify("t")
     soon = datetime.now(UTC) + timedelta(seconds=1)
     message = msgspec.structs.replace(read_channel_message(batch.records[0].value or b""), expires_at=soon)
     env.forget(batch)
-    async with env.engine(Provider(t=[RETRY] * 100), pace=0.02) as engine:
+    async with env.engine(Provider(t=[later] * 100), pace=0.02) as engine:
         await engine.deliver(env.batch(msgspec.json.encode(message)))
         await until(partial(env.is_in, "expired"))
     assert (await env.state())["reason"] == "expired" and not await env.timers() and await env.books_close()
@@ -329,6 +332,36 @@ async def test_while_too_much_is_not_settled_no_call_begins(
     during = sum(at < provider.called_at[0] + 0.4 for at in provider.called_at)
     assert 10 < during <= 10 + 2 * provider.max_in_flight, "those under way may end"
     assert event.acknowledged == 1 and len(provider.calls) == 60
+
+
+async def test_while_a_result_is_not_settled_for_long_no_call_begins(
+    env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "MAX_UNSETTLED_S", 0.1)
+    write, goes_on, is_old = SettlementStore.write, asyncio.Event(), asyncio.Event()
+
+    async def stall(
+        self: SettlementStore, flush_id: str, settlements: Sequence[Settlement], *rest: Any, **how: Any
+    ) -> None:
+        if any(one.attempts for one in settlements):
+            await goes_on.wait()
+        await write(self, flush_id, settlements, *rest, **how)
+
+    async def second(message: Any) -> None:
+        if len(provider.calls) == 2:
+            await asyncio.sleep(0.2)  # the result of the first one is old then
+            is_old.set()
+
+    monkeypatch.setattr(SettlementStore, "write", stall)
+    provider = Provider(max_in_flight=1)
+    provider.before = second
+    async with env.engine(provider) as engine:
+        delivered = asyncio.create_task(engine.deliver(await env.notify(*[f"t{number}" for number in range(20)])))
+        await asyncio.wait_for(is_old.wait(), 10)
+        await asyncio.sleep(0.2)
+        assert len(provider.calls) == 2, "no other begins"
+        goes_on.set()
+        assert (await delivered).acknowledged == 1 and len(provider.calls) == 20
 
 
 async def test_attempts_are_deleted_after_their_notifications(

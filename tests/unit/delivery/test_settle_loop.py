@@ -308,9 +308,26 @@ async def test_a_blocked_partition_with_another_owner_is_given_up() -> None:
         one.store.blocked = set()
         await until(lambda: one.stored == 2, "how both calls ended is stored")
         assert one.partitions[0].fenced and set(one.refused) == {one.partitions[0]}
+        assert not one.partitions[0].active, "no call of it begins any more"
+        async with asyncio.timeout(5):
+            await one.loop.claim(one.partitions[0], 10_000)  # and nobody waits to begin one
         one.sent(1)
         await until(partial(has_settled, one, 1, 1))
     assert one.store.ledgers[0].counts["sent"] == 0 and one.settled(0) == 0
+
+
+async def test_another_message_of_a_delivery_is_a_duplicate_until_the_outcome_is_durable_and_looked_up_then() -> None:
+    async with running(0) as one:
+        one.store.blocked = {0}
+        delivery, partition = one.next(0), one.partitions[0]
+        assert delivery.entry is not None and partition.open(delivery.entry)
+        one.loop.add(delivery, SENT, None)
+        await until(lambda: partition.blocked)
+        again = Entry(1, key=delivery.key)
+        assert not partition.open(again)
+        one.store.blocked = set()
+        await until(partial(has_settled, one, 0, 1))
+        assert partition.open(again), "a partition keeps no delivery that has an outcome"
 
 
 async def test_no_call_begins_and_no_timer_is_claimed_while_a_partition_is_blocked() -> None:
