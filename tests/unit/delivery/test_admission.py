@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from math import inf
 
 import pytest
@@ -276,7 +277,7 @@ async def test_what_the_budget_has_paid_for_is_given_back_with_the_places() -> N
     admission, provider = an_admission()
     paid = []
     assert await admission.take(4, shard=1) == 4
-    for change in (
+    changes: tuple[Callable[[], object], ...] = (
         lambda: admission.lend(1),
         lambda: admission.take_back(1),
         lambda: admission.suspend(3, 0, 1),
@@ -284,7 +285,8 @@ async def test_what_the_budget_has_paid_for_is_given_back_with_the_places() -> N
         lambda: admission.begin(provider, shard=1),
         lambda: admission.release(begun=True, shard=1),
         lambda: admission.release(3, shard=1),
-    ):
+    )
+    for change in changes:
         change()
         paid.append(provider.reserved)
     assert paid == [0, 4, 1, 4, 3, 3, 0]
