@@ -72,6 +72,24 @@ async def test_a_notification_removed_by_hand_is_a_difference(running_region: Ru
     }
 
 
+async def test_a_bucket_of_which_nothing_is_left_is_a_difference(
+    running_region: RunningRegion, sent_to_ada: str
+) -> None:
+    bucket = running_region.bucket("ada")
+    removed: dict[str, list[dict[str, Any]]] = {}
+    async with running_region.database(bucket) as database:
+        try:
+            for name in (NOTIFICATIONS, ATTEMPTS, LEDGER, SEALED_SUMS):
+                removed[name] = await database[name].find({"bucket": bucket}).to_list()
+                await database[name].delete_many({"bucket": bucket})
+            done = await running_region.cli("audit", "--json")
+        finally:
+            for name, documents in removed.items():
+                await database[name].insert_many(documents)
+    found = {one["where"] for one in done.json["differences"] if one["check"] == "committed without a ledger"}
+    assert done.status == 1 and {f"push:push:{bucket}", ledger_id("standard", "triggers.payments", bucket)} <= found
+
+
 @pytest.mark.parametrize("count", ["notified", "taken", "next_offset", "other_lane", "dead"])
 async def test_a_changed_count_in_the_ledger_is_a_difference(
     running_region: RunningRegion, sent_to_ada: str, count: str

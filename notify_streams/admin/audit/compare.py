@@ -118,8 +118,11 @@ def _ledgers(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Differenc
         for role in LANES if topic in triggers else (topic if topic in CHANNEL_ROLES else "registry",):
             ledger = by_source.get((role, topic, partition))
             at = extent.first if ledger is None else ledger["next_offset"]
+            where = f"{role}:{topic}:{partition}"
+            # A worker opens the ledger before it reads: one that has committed had a ledger.
+            if ledger is None and (committed := snapshot.committed.get((role, topic, partition), 0)) > 0:
+                yield Difference("committed without a ledger", snapshot.region, where, committed, 0, where)
             if at != extent.end:
-                where = f"{role}:{topic}:{partition}"
                 if at < extent.first:
                     yield Difference("deleted before it was read", snapshot.region, where, 0, extent.first - at, where)
                 yield Difference(

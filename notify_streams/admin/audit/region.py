@@ -32,7 +32,7 @@ from notify_streams.records.origin import SOURCE_HEADER
 from notify_streams.regions.consumer_groups import committed_offsets, forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
-from notify_streams.roles import CHANNEL_ROLES, lane_of
+from notify_streams.roles import CHANNEL_ROLES, LANES, lane_of
 from notify_streams.routing.waiting_triggers import WAITED_HEADER
 from notify_streams.stores.maintenance import RESTORE, MaintenanceLog
 from notify_streams.stores.mongo import Shards
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 
 _AGAIN_S: Final = 1.0
+#: A broker under load answers late.
+_GROUPS_S: Final = 30.0
 #: Of Unix milliseconds; any client may have written the text.
 _TIME_DIGITS: Final = 16
 
@@ -140,12 +142,29 @@ async def _forwarded(settings: Settings) -> Mapping[TopicPartition, int]:
     return await committed_offsets(settings.kafka_connection(), settings.region, "forward")
 
 
+async def _committed(settings: Settings) -> dict[tuple[str, str, int], int]:
+    """What the groups of the roles with ledgers have committed.
+
+    Raises:
+        StoreUnavailable: Kafka does not answer.
+    """
+    found: dict[tuple[str, str, int], int] = {}
+    for role in (*LANES, "registry", *CHANNEL_ROLES):
+        try:
+            offsets = await committed_offsets(settings.kafka_connection(), settings.region, role, _GROUPS_S)
+        except RetryLater as error:
+            raise StoreUnavailable(str(error)) from error
+        found |= {(role, place.topic, place.partition): offset for place, offset in offsets.items()}
+    return found
+
+
 async def take_snapshot(settings: Settings, parts: Parts, forwarded: Mapping[TopicPartition, int]) -> RegionSnapshot:
     """The snapshot of one region: the database first, then the provider log, then what its topics hold before the fence.
 
     `forwarded`: what its role forward had committed before the topics of the first region were read.
     """
     snapshot = RegionSnapshot(settings.region, retention=settings.retention)
+    snapshot.committed = await _committed(settings)
     async with Shards(settings) as shards:
         async with unmoved_buckets(shards):
             await read_database(shards, snapshot, parts, settings.event_systems())

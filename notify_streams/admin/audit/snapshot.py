@@ -137,6 +137,8 @@ class RegionSnapshot:
     ledgers: list[Mapping[str, Any]] = field(default_factory=list)
     #: By topic and partition, for topics with ledgers.
     extents: dict[tuple[str, int], Extent] = field(default_factory=dict)
+    #: By role, topic and partition: what its group had committed before the database was read.
+    committed: dict[tuple[str, str, int], int] = field(default_factory=dict)
     #: Notifications in MongoDB.
     notifications: int = 0
     #: By region: records that were not forwarded to it yet when the audit began, or were written since.

@@ -96,3 +96,18 @@ def test_a_call_in_doubt_may_have_been_accepted_however_the_delivery_ended(state
     totals.add(snapshot, RegionPart({"push": {"n.push": delivery}}, {"push": Counter(["n.push"])}, accepted=accepted))
     checks = {one.check for one in compare(some_settings(), snapshot, totals)}
     assert ("accepted but not sent" in checks) is not in_doubt
+
+
+@pytest.mark.parametrize("role", ["push", "standard"])
+def test_a_ledger_that_is_gone_though_its_worker_has_committed_is_a_difference(role: str) -> None:
+    topic = TOPIC if role == "standard" else role
+    snapshot = RegionSnapshot("us", extents={(topic, 3): Extent(0, 20)}, committed={(role, topic, 3): 20})
+    found = [one for one in compare(some_settings(), snapshot, RegionTotals()) if not one.in_flight]
+    assert [(one.check, one.where, one.expected, one.found) for one in found] == [
+        ("committed without a ledger", f"{role}:{topic}:3", 20, 0)
+    ]
+
+
+def test_a_ledger_that_no_worker_has_opened_yet_is_no_difference() -> None:
+    snapshot = RegionSnapshot("us", extents={("push", 3): Extent(0, 20)})
+    assert all(one.in_flight for one in compare(some_settings(), snapshot, RegionTotals()))
