@@ -253,6 +253,26 @@ async def test_the_answer_to_a_parked_call_after_a_later_attempt_began_is_eviden
     assert await env.books_close()
 
 
+async def test_the_answer_to_a_parked_call_leaves_the_timer_of_a_later_attempt(env: DeliveryEnvironment) -> None:
+    """That attempt has failed, and its timer is claimed by nobody: the answer is evidence only, and is not counted."""
+    later = msgspec.structs.replace(RETRY, retry_after_s=3600.0)
+    provider = SlowProvider(t=[ACCEPTED, later])
+    first_answer = provider.answer
+    async with env.engine(provider, pace=0.001, call_timeout_s=0.2) as engine:
+        await engine.deliver(await env.notify("t"))
+        provider.answer = asyncio.Event()
+        provider.answer.set()
+        await until(partial(_waits_after, env, 2))
+        first_answer.set()
+        await until(partial(env.is_in, "sent"))
+    assert await _waits_after(env, 2) and await env.books_close()
+
+
+async def _waits_after(env: DeliveryEnvironment, attempt: int) -> bool:
+    """Whether the delivery's timer is that of the attempt after this one, and nobody has claimed it."""
+    return [(one["attempt"], one["claim"]) for one in await env.timers()] == [(attempt, None)]
+
+
 async def _has_no_timer(env: DeliveryEnvironment) -> bool:
     return not await env.timers()
 
