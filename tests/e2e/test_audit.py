@@ -203,7 +203,21 @@ async def test_a_channel_message_without_a_notification_is_a_difference_and_is_n
     assert found["messages without a delivery"]["found"] == len(ages)
 
 
-async def test_a_delivery_under_way_is_listed_and_fails_an_audit_that_waits(
+async def test_a_delivery_under_way_is_listed_and_fails_an_audit_that_waits(running_region: RunningRegion) -> None:
+    assert (await running_region.cli("providers", "pause", "fcm")).status == 0
+    try:
+        await running_region.trigger("ada")
+        done = await running_region.cli("audit", "--json")
+        waiting = await running_region.cli("audit", "--json", "--wait", "0")
+    finally:
+        assert (await running_region.cli("providers", "resume", "fcm")).status == 0
+    await running_region.drained()
+    assert (done.status, done.json["holds"], done.json["differences"]) == (0, True, [])
+    assert "deliveries under way" in {one["check"] for one in done.json["in_flight"]}
+    assert (waiting.status, waiting.json["holds"], waiting.json["differences"]) == (1, False, [])
+
+
+async def test_a_delivery_whose_attempts_are_gone_is_a_difference(
     running_region: RunningRegion, sent_to_ada: str
 ) -> None:
     bucket = running_region.bucket("ada")
@@ -218,13 +232,11 @@ async def test_a_delivery_under_way_is_listed_and_fails_an_audit_that_waits(
         stored = await attempts.find(mine).to_list()
         await attempts.delete_many(mine)
         try:
-            done = await running_region.cli("audit", "--json")
-            waiting = await running_region.cli("audit", "--json", "--wait", "0")
+            found = await differences(running_region)
         finally:
             await attempts.insert_many(stored)
-    assert (done.status, done.json["holds"], done.json["differences"]) == (0, True, [])
-    assert "deliveries under way" in {one["check"] for one in done.json["in_flight"]}
-    assert (waiting.status, waiting.json["holds"], waiting.json["differences"]) == (1, False, [])
+    assert found["taken without an attempt"]["found"] == 1
+    assert found["taken without an attempt"]["example"] == delivery_id(notification["_id"], "push")
 
 
 async def test_an_audit_of_a_region_under_load_finds_no_difference(running_region: RunningRegion) -> None:

@@ -183,7 +183,7 @@ def _published_records(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterat
 
 def _channels(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
     for topic, found in sorted(totals.topics.items()):
-        missing, orphans, under_way = found.missing, found.orphans, found.under_way
+        missing, orphans, under_way, untried = found.missing, found.orphans, found.under_way, found.untried
         if missing.count:
             waiting = missing.count <= snapshot.outbox_records
             there = found.wanted - missing.count
@@ -192,6 +192,8 @@ def _channels(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Differ
             )
         if orphans.count:
             yield Difference("messages without a delivery", snapshot.region, topic, 0, orphans.count, orphans.example)
+        if untried.count:
+            yield Difference("taken without an attempt", snapshot.region, topic, 0, untried.count, untried.example)
         if under_way.count:
             yield Difference(
                 "deliveries under way", snapshot.region, topic, 0, under_way.count, under_way.example, True

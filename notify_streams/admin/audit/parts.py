@@ -67,6 +67,8 @@ class MessageRow(_Row, frozen=True):
     is_after_fence: bool
     #: The notification may have been deleted by its time to live.
     may_have_expired: bool = False
+    #: The bucket whose ledger had passed it when the database was read; None: it was not taken yet.
+    taken_by: int | None = None
 
     @property
     def hash(self) -> int:

@@ -301,7 +301,8 @@ def message_row(snapshot: RegionSnapshot, topic: str, partition: int, record: Re
         lane_of(topic), source.source_topic, partition, source.source_offset
     )
     expired = source.decided_at is not None and _may_have_expired(snapshot, source.decided_at, partition, record)
-    return MessageRow(topic, _header(record, "id"), is_after, expired)
+    is_taken = not snapshot.fence().is_behind(topic, topic, partition, record.offset)
+    return MessageRow(topic, _header(record, "id"), is_after, expired, partition if is_taken else None)
 
 
 def _may_have_expired(snapshot: RegionSnapshot, decided_at: datetime, partition: int, record: Record) -> bool:

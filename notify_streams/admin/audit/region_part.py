@@ -42,6 +42,8 @@ class RegionPart:
     published: dict[str, Counter[str]] = field(default_factory=dict)
     #: Deliveries whose message lies behind the fence: decided after the database was read.
     after_fence: set[str] = field(default_factory=set)
+    #: Delivery id → the bucket whose ledger had passed its message when the database was read.
+    taken: dict[str, int] = field(default_factory=dict)
     #: Deliveries that a provider accepted before the region was restored from backups.
     before_restore: set[str] = field(default_factory=set)
     #: By delivery id, of the `logged_channels`.
@@ -122,6 +124,8 @@ def read_part(parts: Parts, number: int) -> RegionPart:
             part.published[message.topic][message.id] += 1
         if message.may_have_expired:
             part.expired.add(message.id)
+        if message.taken_by is not None:
+            part.taken[message.id] = message.taken_by
     for line in parts.read(AcceptedRow, number):
         part.accepted.setdefault(line.id, ProviderAcceptance()).add(line.to_sha, marked=line.marked)
         if line.is_before_restore:

@@ -61,6 +61,8 @@ class TopicTotals:
     #: Messages without a delivery.
     orphans: Ids = field(default_factory=Ids)
     under_way: Ids = field(default_factory=Ids)
+    #: Deliveries whose message was taken, but no attempt is there.
+    untried: Ids = field(default_factory=Ids)
     states: Counter[str] = field(default_factory=Counter)
 
 
@@ -136,7 +138,14 @@ class RegionTotals:
         totals.wanted += len(wanted)
         totals.missing.add(wanted - published.keys())
         totals.orphans.add(published.keys() - handed_over - part.expired)
-        totals.under_way.add([identity for identity, one in deliveries.items() if one.state in _UNDER_WAY])
+        # One flush moves the ledger and stores the attempts. A growth may have parted the two: the bucket is another one then.
+        untried = {
+            identity
+            for identity, one in deliveries.items()
+            if one.state == "queued" and part.taken.get(identity) == one.bucket
+        }
+        totals.untried.add(untried)
+        totals.under_way.add([one for one in deliveries.keys() - untried if deliveries[one].state in _UNDER_WAY])
         totals.states.update(one.state for one in deliveries.values())
         self.reasons.update(one.reason for one in deliveries.values() if one.reason is not None)
         self.repeated_messages += published.total() - len(published)
