@@ -89,7 +89,7 @@ def test_the_first_position_of_a_source_is_seen_too() -> None:
 
 @pytest.mark.parametrize(("source_offset", "was_counted"), [(49, True), (50, True), (51, False), (-1, True)], ids=str)
 def test_a_stored_outcome_was_counted_if_its_source_was_seen(source_offset: int, was_counted: bool) -> None:
-    """One above was stored by a worker that was replaced, and nobody has counted it."""
+    """One above was stored by a worker that was replaced, and was not counted."""
     partition = a_partition(seen={TOPIC: 50})
     assert partition.was_counted(Entry(10, TOPIC, source_offset)) is was_counted
     assert not partition.was_counted(Entry(10, "triggers.app", 0))

@@ -310,7 +310,7 @@ async def test_a_blocked_partition_with_another_owner_is_given_up() -> None:
         assert one.partitions[0].fenced and set(one.refused) == {one.partitions[0]}
         assert not one.partitions[0].active, "no call of it begins any more"
         async with asyncio.timeout(5):
-            await one.loop.claim(one.partitions[0], 10_000)  # and nobody waits to begin one
+            await one.loop.claim(one.partitions[0], 10_000)  # and none waits to begin
         one.sent(1)
         await until(partial(has_settled, one, 1, 1))
     assert one.store.ledgers[0].counts["sent"] == 0 and one.settled(0) == 0
