@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -124,6 +125,20 @@ async def test_a_message_expires_between_attempts(env: DeliveryEnvironment, retr
         await engine.deliver(env.batch(msgspec.json.encode(message)))
         await until(partial(env.is_in, "expired"))
     assert (await env.state())["reason"] == "expired" and not await env.timers() and await env.books_close()
+
+
+async def test_an_opt_out_while_a_checked_message_waits_for_its_call_ends_the_delivery(
+    env: DeliveryEnvironment,
+) -> None:
+    check, provider = Check(good_s=0.1), SlowProvider(max_in_flight=1)
+    async with env.engine(provider, check) as engine:
+        event = await engine.begin(await env.notify("first", "second"))
+        await until(lambda: len(provider.calls) == 1 and "second" in chain.from_iterable(check.checked))
+        await asyncio.sleep(check.good_s)
+        check.refused["second"] = Reason.OPTED_OUT
+        provider.answer.set()
+        await asyncio.wait_for(event.done.wait(), 20)
+    assert provider.ids() == ["first"] and (await env.state("second"))["reason"] == "opted_out"
 
 
 async def test_an_opt_out_between_two_attempts_ends_the_delivery(env: DeliveryEnvironment) -> None:
@@ -254,7 +269,7 @@ async def test_the_answer_to_a_parked_call_after_a_later_attempt_began_is_eviden
 
 
 async def test_the_answer_to_a_parked_call_leaves_the_timer_of_a_later_attempt(env: DeliveryEnvironment) -> None:
-    """That attempt has failed, and its timer is claimed by nobody: the answer is evidence only, and is not counted."""
+    """That attempt has failed, and its timer has no claim: the answer is evidence only, and is not counted."""
     later = msgspec.structs.replace(RETRY, retry_after_s=3600.0)
     provider = SlowProvider(t=[ACCEPTED, later])
     first_answer = provider.answer
@@ -269,7 +284,7 @@ async def test_the_answer_to_a_parked_call_leaves_the_timer_of_a_later_attempt(e
 
 
 async def _waits_after(env: DeliveryEnvironment, attempt: int) -> bool:
-    """Whether the delivery's timer is that of the attempt after this one, and nobody has claimed it."""
+    """Whether the delivery's timer is that of the attempt after this one, and without a claim."""
     return [(one["attempt"], one["claim"]) for one in await env.timers()] == [(attempt, None)]
 
 
