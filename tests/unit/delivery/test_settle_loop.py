@@ -316,6 +316,14 @@ async def test_a_blocked_partition_with_another_owner_is_given_up() -> None:
     assert one.store.ledgers[0].counts["sent"] == 0 and one.settled(0) == 0
 
 
+async def test_who_waits_for_a_claim_goes_on_when_the_partition_has_another_owner() -> None:
+    async with running(0) as one:
+        one.store.ledgers[0].token = Token(2)
+        async with asyncio.timeout(5):
+            await one.loop.claim(one.partitions[0], 1_000)
+        assert not one.partitions[0].active
+
+
 async def test_another_message_of_a_delivery_is_a_duplicate_until_the_outcome_is_durable_and_looked_up_then() -> None:
     async with running(0) as one:
         one.store.blocked = {0}
