@@ -1,6 +1,6 @@
 """Faust's web server, with limits.
 
-Of connections, the time without a request, requests and connections a second, and the size of a body.
+Of connections, the time without a request, requests and connections a second, the size of a body and of all bodies together.
 
 The server shares the event loop of the worker's agents, so no number of clients may take more of it than these limits give.
 """
@@ -62,24 +62,31 @@ class WebLimits:
     connections: int = MAX_CONNECTIONS
     connections_per_s: float = 250.0
     body_bytes: int = MAX_BODY_BYTES
+    #: Of all requests together, from the first byte of a body to the response. Bodies arrive before anything proves who sends them.
+    all_bodies_bytes: int = 64 * 1024 * 1024
 
 
 class Connections:
     """Accepts connections up to a limit and closes those that wait too long for a request.
 
     At the limit the one that has waited longest, for a request or its body, is closed; if all have whole requests, the next one stays in
-    the kernel's queue. So a client that is quick is served, however many others hold connections.
+    the kernel's queue. Beyond the limit of bytes the one whose body has arrived for the longest time is closed. So a client that is quick
+    is served, however many others hold connections.
     """
 
     def __init__(self, server: Server, limits: WebLimits, silent_s: float = _SILENT_S) -> None:
         self._server = server
         self._limit = limits.connections
+        self._max_bodies_bytes = limits.all_bodies_bytes
         self._accept_gap_s = 1 / limits.connections_per_s
         self._silent_s = silent_s
         self._loop = asyncio.get_running_loop()
         #: Connections without a request, or without its body, and since when; the oldest first.
         self._waiting: dict[RequestHandler, float] = {}
         self._busy: set[RequestHandler] = set()
+        #: Bytes of the bodies that have arrived, of requests without a response; their sum.
+        self._bodies: dict[RequestHandler, int] = {}
+        self._bodies_bytes = 0
         self._changed = asyncio.Event()
 
     async def accept(self, listener: socket.socket) -> None:
@@ -113,10 +120,32 @@ class Connections:
 
     def end(self, handler: RequestHandler) -> None:
         """The request was handled; its response has to be sent."""
+        self._release(handler)
+        self.wait(handler)
+
+    def wait(self, handler: RequestHandler) -> None:
+        """The client has to send the body, or to read the response."""
         if handler in self._busy:
             self._busy.remove(handler)
             self._waiting[handler] = self._loop.time()
             self._changed.set()
+
+    def hold(self, handler: RequestHandler, count: int) -> None:
+        """`count` more bytes of a body have arrived, and stay until the request ends.
+
+        Raises:
+            ConnectionResetError: the connection was closed.
+        """
+        self._bodies[handler] = self._bodies.get(handler, 0) + count
+        self._bodies_bytes += count
+        while self._bodies_bytes > self._max_bodies_bytes:
+            oldest = next((one for one in self._waiting if one in self._bodies), None)
+            if oldest is None:
+                break
+            self._close(oldest, "bodies")
+        if handler not in self._waiting:
+            self._release(handler)
+            raise ConnectionResetError("the connection was closed while its body arrived")
 
     def closed(self, handler: RequestHandler) -> None:
         """The connection has ended."""
@@ -131,8 +160,12 @@ class Connections:
         self._waiting[handler] = self._loop.time()
         return handler
 
+    def _release(self, handler: RequestHandler) -> None:
+        self._bodies_bytes -= self._bodies.pop(handler, 0)
+
     def _close(self, handler: RequestHandler, reason: str) -> None:
         self.closed(handler)
+        self._release(handler)
         if handler.transport is not None:
             handler.transport.abort()  # `close` would wait for a client that does not read
         metrics.WEB_REFUSED.labels(reason).inc()
@@ -153,19 +186,19 @@ class _Handler(RequestHandler):
         super().connection_lost(exc)
 
     @contextmanager
-    def awaiting_body(self) -> Iterator[None]:
-        """While the client sends the body of its request, another client may have the place."""
-        self._connections.end(self)
+    def awaiting_body(self) -> Iterator[Callable[[int], None]]:
+        """While the client sends the body of its request, another client may have the place. See `Connections.hold`."""
+        self._connections.wait(self)
         try:
-            yield
+            yield partial(self._connections.hold, self)
         finally:
             self._connections.begin(self)
 
 
-def awaiting_body(request: BaseRequest) -> AbstractContextManager[None]:
-    """The block reads the body of a request."""
+def awaiting_body(request: BaseRequest) -> AbstractContextManager[Callable[[int], None]]:
+    """The block reads the body of a request, and calls what it gets with the number of bytes of each part: see `Connections.hold`."""
     handler = request.protocol
-    return handler.awaiting_body() if isinstance(handler, _Handler) else nullcontext()
+    return handler.awaiting_body() if isinstance(handler, _Handler) else nullcontext(lambda _: None)
 
 
 class RequestRate:

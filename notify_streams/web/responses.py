@@ -20,7 +20,7 @@ from notify_streams.web import audit_log
 from notify_streams.web.auth import check_request
 from notify_streams.web.pages.rendering import CONTENT_TYPE, Frame, page_headers, render, wants_page
 from notify_streams.web.region_reads import store_timeout_s
-from notify_streams.web.request_body import BodyTooLong
+from notify_streams.web.request_body import BodyTooLong, ClientGone
 from notify_streams.web.sessions import SESSION_RIGHTS, has_session
 from notify_streams.web.shared_result import FOR_S, SharedResult
 
@@ -116,6 +116,8 @@ class WebView(web.View):
             return self.error_response(request, f"try again: {reason}", 503, RETRY_AFTER)
         except BodyTooLong as error:
             return self.error_response(request, str(error), 413, {"Connection": "close"})
+        except ClientGone:
+            return Response()  # is not sent
         except HTTPException:
             raise
         except Exception:

@@ -13,7 +13,7 @@ from aiohttp.web import BaseRequest, Response, Server, StreamResponse
 
 from devtools.stack.ports import free_port
 from notify_streams import metrics, tasks
-from notify_streams.web.request_body import read_body
+from notify_streams.web.request_body import ClientGone, read_body
 from notify_streams.web_server import MAX_CONNECTIONS, Connections, RequestRate, Web, WebLimits, listen
 from tests.unit.web.conftest import NewWorker
 from tests.waiting import until
@@ -54,12 +54,16 @@ async def connections() -> AsyncIterator[Callable[..., Awaitable[Connection]]]:
 
 @asynccontextmanager
 async def serving(
-    handle: Callable[[BaseRequest], Awaitable[StreamResponse]], limit: int = 2, silent_s: float = 30.0
+    handle: Callable[[BaseRequest], Awaitable[StreamResponse]],
+    limit: int = 2,
+    silent_s: float = 30.0,
+    all_bodies_bytes: int = 1_000_000,
 ) -> AsyncIterator[tuple[int, Connections]]:
     """`Connections` with a handler of the test; yields the port."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
     held: list[Connections] = []
+    limits = WebLimits(1_000.0, connections=limit, all_bodies_bytes=all_bodies_bytes)
 
     async def tracked(request: BaseRequest) -> StreamResponse:
         held[0].begin(request.protocol)
@@ -68,7 +72,7 @@ async def serving(
         finally:
             held[0].end(request.protocol)
 
-    held.append(Connections(Server(tracked), WebLimits(1_000.0, connections=limit), silent_s))
+    held.append(Connections(Server(tracked), limits, silent_s))
     running = [asyncio.create_task(held[0].accept(listener)), asyncio.create_task(held[0].close_silent())]
     try:
         yield listener.getsockname()[1], held[0]
@@ -93,10 +97,10 @@ def test_all_ipv6_addresses_take_ipv4_too(client: str) -> None:
 
 
 @asynccontextmanager
-async def views_of(new_worker: NewWorker) -> AsyncIterator[int]:
+async def views_of(new_worker: NewWorker, role: str = "critical") -> AsyncIterator[int]:
     """The port on which a worker's views listen."""
     port = free_port()
-    web = new_worker("critical", web_port=port).web
+    web = new_worker(role, web_port=port).web
     assert isinstance(web, Web)
     web.init_server()
     await web.start_server()
@@ -177,6 +181,70 @@ async def test_bodies_that_do_not_arrive_keep_no_quick_client_out(
         reader, writer = await connections(port, head + b"012")
         writer.write(b"3456789")
         assert (await asyncio.wait_for(reader.readuntil(b" bytes"), 3)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+async def test_beyond_the_limit_of_all_bodies_the_one_that_has_arrived_for_longest_makes_room(
+    connections: Callable[..., Awaitable[Connection]],
+) -> None:
+    async def length(request: BaseRequest) -> Response:
+        try:
+            return Response(text=f"{len(await read_body(request, 1_000))} bytes")
+        except ClientGone:
+            return Response()
+
+    head = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n"
+    before = refused("bodies")
+    async with serving(length, limit=20, all_bodies_bytes=2_500) as (port, _):
+        none = await connections(port, head)
+        slow = [await connections(port, head + b"x" * 900) for _ in range(2)]
+        for _ in range(3):
+            reader, _ = await connections(port, head + b"x" * 1_000)
+            answer = await asyncio.wait_for(reader.readuntil(b" bytes"), 3)
+            assert answer.endswith(b"\r\n\r\n1000 bytes")
+        # What was answered is not counted.
+        assert await is_closed(slow[0], 1)
+        assert not await is_closed(slow[1]) and not await is_closed(none)
+        slow[1][1].write(b"x" * 100)
+        assert (await asyncio.wait_for(slow[1][0].readuntil(b" bytes"), 3)).endswith(b"1000 bytes")
+    assert refused("bodies") == before + 1
+
+
+async def test_bodies_of_requests_without_a_response_count(connections: Callable[..., Awaitable[Connection]]) -> None:
+    go_on, arrived = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def hold(request: BaseRequest) -> Response:
+        try:
+            body = await read_body(request, 1_000)
+        except ClientGone:
+            return Response()
+        arrived.release()
+        await go_on.wait()
+        return Response(text=f"{len(body)} bytes")
+
+    request = b"POST / HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1_000
+    async with serving(hold, limit=20, all_bodies_bytes=2_500) as (port, _):
+        first = [await connections(port, request) for _ in range(2)]
+        for _ in first:
+            await arrived.acquire()
+        assert await is_closed(await connections(port, request), 3)
+        go_on.set()
+        for reader, _ in first:
+            assert (await asyncio.wait_for(reader.readuntil(b" bytes"), 3)).endswith(b"1000 bytes")
+
+
+async def test_a_client_that_goes_before_its_body_has_arrived_is_no_error(
+    new_worker: NewWorker, connections: Callable[..., Awaitable[Connection]], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with AsyncExitStack() as closing:
+        port = await closing.enter_async_context(views_of(new_worker, "webhooks"))
+        head = b"POST /unsubscribe/x HTTP/1.1\r\nHost: here\r\nContent-Length: 10\r\n\r\n"
+        _, writer = await connections(port, head + b"abc")
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+        http = await closing.enter_async_context(aiohttp.ClientSession())
+        async with http.get(f"http://127.0.0.1:{port}/live") as response:
+            assert response.status == 200
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
 
 
 async def test_while_all_connections_have_requests_the_next_one_waits_for_its_turn(
