@@ -204,9 +204,14 @@ async def test_a_channel_message_without_a_notification_is_a_difference_and_is_n
 
 
 async def test_a_delivery_under_way_is_listed_and_fails_an_audit_that_waits(running_region: RunningRegion) -> None:
+    async def lists_one_under_way() -> bool:
+        await running_region.trigger("ada")
+        found = await running_region.cli("audit", "--json")
+        return "deliveries under way" in {one["check"] for one in found.json["in_flight"]}
+
     assert (await running_region.cli("providers", "pause", "fcm")).status == 0
     try:
-        await running_region.trigger("ada")
+        await until(lists_one_under_way, within_s=60)
         done = await running_region.cli("audit", "--json")
         waiting = await running_region.cli("audit", "--json", "--wait", "0")
     finally:

@@ -51,7 +51,7 @@ DEFECTS: dict[str, Callable[[RunningRegion, str], Awaitable[None]]] = {
     },
     "a line of the provider log is missing": seeded.test_a_line_missing_in_the_provider_log_is_a_difference,
     "accepted twice": seeded.test_a_message_that_was_accepted_twice_is_a_difference_unless_it_is_marked,
-    "a delivery without its attempts": seeded.test_a_delivery_under_way_is_listed_and_fails_an_audit_that_waits,
+    "a delivery without its attempts": seeded.test_a_delivery_whose_attempts_are_gone_is_a_difference,
     "a message without a notification": (
         seeded.test_a_channel_message_without_a_notification_is_a_difference_and_is_not_sent
     ),

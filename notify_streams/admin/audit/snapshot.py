@@ -137,8 +137,6 @@ class RegionSnapshot:
     ledgers: list[Mapping[str, Any]] = field(default_factory=list)
     #: By topic and partition, for topics with ledgers.
     extents: dict[tuple[str, int], Extent] = field(default_factory=dict)
-    #: By role, topic and partition: what its group had committed before the database was read.
-    committed: dict[tuple[str, str, int], int] = field(default_factory=dict)
     #: Notifications in MongoDB.
     notifications: int = 0
     #: By region: records that were not forwarded to it yet when the audit began, or were written since.
@@ -177,6 +175,8 @@ class RegionSnapshot:
     former_buckets: Mapping[int, Sequence[int]] = field(default_factory=dict)
     #: Finished restores of this region from backups, oldest first (`stores.maintenance`).
     restores: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    #: By role, topic and partition: what its group had committed before the database was read.
+    committed: dict[tuple[str, str, int], int] = field(default_factory=dict)
 
     #: See `fence`, `restored` and `is_counted`.
     _fence: Fence | None = None

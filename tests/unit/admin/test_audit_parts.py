@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from notify_streams.admin.audit.compare import compare, summary
@@ -64,6 +65,22 @@ def totals_of(parts: Parts, snapshot: RegionSnapshot) -> RegionTotals:
 
 def checks(snapshot: RegionSnapshot, totals: RegionTotals) -> list[tuple[str, int, int, str | None]]:
     return [(one.check, one.expected, one.found, one.example) for one in compare(some_settings(), snapshot, totals)]
+
+
+@pytest.mark.parametrize("taken_by", [None, 3, 4])
+def test_a_message_that_was_taken_has_an_attempt(tmp_path: Path, taken_by: int | None) -> None:
+    """A growth may have parted message and delivery: their buckets, each read at its own time, say nothing of one another."""
+    delivery, _, message, _ = rows_of_a_delivery(0)
+    parts = Parts(tmp_path, 1)
+    parts.add(msgspec.structs.replace(delivery, bucket=3))
+    parts.add(msgspec.structs.replace(message, taken_by=taken_by))
+    parts.write()
+    snapshot = RegionSnapshot("us")
+    found = compare(some_settings(), snapshot, totals_of(parts, snapshot))
+    check = "taken without an attempt" if taken_by == 3 else "deliveries under way"
+    assert [(one.check, one.found, one.example, one.in_flight) for one in found] == [
+        (check, 1, "n-0000000.push", taken_by != 3)
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 7])
