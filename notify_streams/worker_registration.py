@@ -40,6 +40,8 @@ KEPT_S: Final = 3600.0
 MAX_WORKERS: Final = 2_000
 #: An entry that stays names a worker that has ended as one that is gone.
 _REMOVE: Final = RetryPolicy("registration.remove", first_s=0.05, max_s=0.05, max_attempts=2)
+#: A stop waits no longer for a Redis that does not answer.
+_STOP_S: Final = 0.75
 _KEY: Final = "control:workers"
 _MAX_BYTES: Final = 1024
 _REDIS_PORT: Final = 6379
@@ -114,13 +116,16 @@ class WorkerRegistration:
 
     async def stop(self) -> None:
         """Remove the entry, after the sign of life that is under way: Redis could do it later than the removal, and the entry would stay."""
-        async with self._beating:
-            await tasks.stop([self._task])
         try:
-            await _REMOVE.call(remove, self._redis, self._key, [self.id])
-        except StoreUnavailable as error:
-            log.warning("the worker's entry stays", extra={"action": "registration.stays", "error": str(error)})
+            async with asyncio.timeout(_STOP_S):
+                async with self._beating:
+                    await tasks.stop([self._task])
+                await _REMOVE.call(remove, self._redis, self._key, [self.id])
+        except (StoreUnavailable, TimeoutError) as error:
+            reason = str(error) or f"Redis has not answered within {_STOP_S:g} s"
+            log.warning("the worker's entry stays", extra={"action": "registration.stays", "error": reason})
         finally:
+            await tasks.stop([self._task])
             await self._redis.aclose()
 
     async def _run(self) -> None:

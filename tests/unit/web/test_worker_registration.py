@@ -160,6 +160,18 @@ async def test_a_worker_that_stops_during_a_sign_of_life_leaves_no_entry() -> No
     assert redis.entries == {}
 
 
+async def test_a_redis_that_does_not_answer_holds_up_no_stop() -> None:
+    redis = SlowRedis()
+    registration = registration_in(redis)
+    await registration.start()
+    await redis.sent.wait()
+    async with asyncio.timeout(30):
+        await registration.stop()
+    assert [one for one in asyncio.all_tasks() if one.get_name() == "worker registration"] == []
+    redis.may_write.set()
+    await asyncio.gather(*redis.writes)
+
+
 async def test_a_removal_that_fails_is_tried_again() -> None:
     redis = SlowRedis(failures=1)
     redis.may_write.set()
