@@ -187,7 +187,7 @@ class _Handler(RequestHandler):
 
     @contextmanager
     def awaiting_body(self) -> Iterator[Callable[[int], None]]:
-        """While the client sends the body of its request, another client may have the place. See `Connections.hold`."""
+        """While the client sends its body, another client may have the place. Yields `Connections.hold`."""
         self._connections.wait(self)
         try:
             yield partial(self._connections.hold, self)
@@ -196,7 +196,10 @@ class _Handler(RequestHandler):
 
 
 def awaiting_body(request: BaseRequest) -> AbstractContextManager[Callable[[int], None]]:
-    """The block reads the body of a request, and calls what it gets with the number of bytes of each part: see `Connections.hold`."""
+    """The block reads the body of a request.
+
+    It calls what it gets with the number of bytes of each part: see `Connections.hold`.
+    """
     handler = request.protocol
     return handler.awaiting_body() if isinstance(handler, _Handler) else nullcontext(lambda _: None)
 

@@ -115,7 +115,10 @@ class WorkerRegistration:
         self._task = asyncio.create_task(beats, name="worker registration")
 
     async def stop(self) -> None:
-        """Remove the entry, after the sign of life that is under way: Redis could do it later than the removal, and the entry would stay."""
+        """Remove the entry, after the sign of life that is under way.
+
+        Redis could do that one later than the removal, and the entry would stay.
+        """
         try:
             async with asyncio.timeout(_STOP_S):
                 async with self._beating:

@@ -125,7 +125,10 @@ async def _find(settings: Settings, selection: Selection, limit: int) -> tuple[i
 
 
 async def newest(deliveries: AsyncIterable[FoundDelivery], limit: int) -> tuple[int, list[FoundDelivery]]:
-    """How many there are, and the `limit` that were decided last, the last first. Holds no more than these: a region has millions."""
+    """How many there are, and the `limit` that were decided last, the last first.
+
+    Holds no more than these: a region has millions.
+    """
     count = 0
     kept: list[tuple[datetime, int, FoundDelivery]] = []
     async for one in deliveries:

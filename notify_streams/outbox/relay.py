@@ -101,7 +101,10 @@ class Relay:
     async def _drain_bucket(
         self, bucket: int, older_than_ms: int, exclude: frozenset[str], published: frozenset[str]
     ) -> int:
-        """A partition that takes nothing holds up no rows for others, unless so many in a row take nothing that none may."""
+        """A partition that takes nothing holds up no rows for others.
+
+        After some reads of which nothing could be published none may take anything, and the rest waits.
+        """
         count = in_vain = 0
         after = ""
         refused: set[tuple[str, int]] = set()

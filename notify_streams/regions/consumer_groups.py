@@ -72,9 +72,20 @@ async def committed_offsets(
         RetryLater: the region's Kafka does not answer.
     """
 
-    async def query(admin: Any) -> dict[TopicPartition, int]:
-        committed = await admin.list_consumer_group_offsets(app_id(region, role))
-        return {place: found.offset for place, found in committed.items() if found.offset >= 0}
+    return (await committed_by_role(connection, region, [role], timeout_s))[role]
+
+
+async def committed_by_role(
+    connection: KafkaConnection, region: str, roles: Sequence[str], timeout_s: float
+) -> dict[str, dict[TopicPartition, int]]:
+    """`committed_offsets` of each of `roles`, over one connection. Raises as that."""
+
+    async def query(admin: Any) -> dict[str, dict[TopicPartition, int]]:
+        groups = {role: await admin.list_consumer_group_offsets(app_id(region, role)) for role in roles}
+        return {
+            role: {place: found.offset for place, found in committed.items() if found.offset >= 0}
+            for role, committed in groups.items()
+        }
 
     return await _query(connection, timeout_s, query)
 

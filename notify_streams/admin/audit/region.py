@@ -29,7 +29,7 @@ from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.field_errors import DECODE_ERRORS
 from notify_streams.records.channel_message import Instant
 from notify_streams.records.origin import SOURCE_HEADER
-from notify_streams.regions.consumer_groups import committed_offsets, forward_lag
+from notify_streams.regions.consumer_groups import committed_by_role, committed_offsets, forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES, LANES, lane_of
@@ -148,14 +148,16 @@ async def _committed(settings: Settings) -> dict[tuple[str, str, int], int]:
     Raises:
         StoreUnavailable: Kafka does not answer.
     """
-    found: dict[tuple[str, str, int], int] = {}
-    for role in (*LANES, "registry", *CHANNEL_ROLES):
-        try:
-            offsets = await committed_offsets(settings.kafka_connection(), settings.region, role, _GROUPS_S)
-        except RetryLater as error:
-            raise StoreUnavailable(str(error)) from error
-        found |= {(role, place.topic, place.partition): offset for place, offset in offsets.items()}
-    return found
+    roles = (*LANES, "registry", *CHANNEL_ROLES)
+    try:
+        found = await committed_by_role(settings.kafka_connection(), settings.region, roles, _GROUPS_S)
+    except RetryLater as error:
+        raise StoreUnavailable(str(error)) from error
+    return {
+        (role, place.topic, place.partition): offset
+        for role, offsets in found.items()
+        for place, offset in offsets.items()
+    }
 
 
 async def take_snapshot(settings: Settings, parts: Parts, forwarded: Mapping[TopicPartition, int]) -> RegionSnapshot:

@@ -139,13 +139,14 @@ class RegionTotals:
         totals.missing.add(wanted - published.keys())
         totals.orphans.add(published.keys() - handed_over - part.expired)
         # One flush moves the ledger and stores the attempts. A growth may have parted the two: the bucket is another one then.
+        under_way = {identity: one for identity, one in deliveries.items() if one.state in _UNDER_WAY}
         untried = {
             identity
-            for identity, one in deliveries.items()
+            for identity, one in under_way.items()
             if one.state == "queued" and part.taken.get(identity) == one.bucket
         }
         totals.untried.add(untried)
-        totals.under_way.add([one for one in deliveries.keys() - untried if deliveries[one].state in _UNDER_WAY])
+        totals.under_way.add(under_way.keys() - untried)
         totals.states.update(one.state for one in deliveries.values())
         self.reasons.update(one.reason for one in deliveries.values() if one.reason is not None)
         self.repeated_messages += published.total() - len(published)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.admin.restore.positions import Reopened, decided_again, reopened
 from notify_streams.outbox.row_ids import created_ms
-from notify_streams.regions.consumer_groups import committed_offsets, running_roles
+from notify_streams.regions.consumer_groups import committed_by_role, running_roles
 from notify_streams.regions.failover.heartbeat import RedisHeartbeat
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, WEBHOOKS, lane_of
 from notify_streams.stores.mongo import LEDGER, OUTBOX, TIMERS
@@ -153,13 +153,12 @@ async def read_situation(
         backups.append(max((time for one in found if (time := _moved_at(one)) is not None), default=None))
     if begun is not None:
         backups = backups_of(begun, len(shards))
-    commits = [
-        await committed_offsets(settings.kafka_connection(), settings.region, role, _GROUPS_S)
-        for role in (*LANES, "registry")
-    ]
-    is_new = kafka == "new" or (kafka == "auto" and not any(commits))
+    roles = (*LANES, "registry")
+    commits = await committed_by_role(settings.kafka_connection(), settings.region, roles, _GROUPS_S)
+    has_commits = any(commits.values())
+    is_new = kafka == "new" or (kafka == "auto" and not has_commits)
     at = {} if since is None else await topics.offsets_at(names, since)
-    one = Situation(is_new, any(commits), ledgers, extents, trigger_topics(settings), at, backups, rows, timers)
+    one = Situation(is_new, has_commits, ledgers, extents, trigger_topics(settings), at, backups, rows, timers)
     beyond = sum(ledger["next_offset"] > extents[key[1], key[2]].end for key, ledger in ledgers.items())
     if beyond and not is_new and kafka == "auto":
         one.findings.append(

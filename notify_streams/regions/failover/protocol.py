@@ -114,7 +114,7 @@ def credible(homes: HomeRegions, records: Iterable[ControlRecord]) -> list[Contr
 
 
 def claims_up_to(home: HomeRegion, epoch: int) -> list[int]:
-    """The epochs to claim, in order, until a log in which `home` lies far behind takes a claim of `epoch`."""
+    """The epochs to claim, in order, so that a log in which `home` lies far behind takes `epoch`."""
     return [*range(max(home.epoch, home.claimed) + _MAX_EPOCH_STEP, epoch, _MAX_EPOCH_STEP), epoch]
 
 

@@ -167,6 +167,19 @@ async def test_a_bucket_whose_rows_no_partition_takes_waits_and_the_others_start
     assert bench.broker.ids(partition=EVEN) == ["old", "new"] and await bench.rows() == []
 
 
+def refuse_push(bench: Bench) -> list[str]:
+    """The topics to which something was sent, or was to be."""
+    asked: list[str] = []
+
+    async def refuse(topic: str, partition: int) -> None:
+        asked.append(topic)
+        if topic == "push":
+            raise ConnectionError("no leader")
+
+    bench.broker.before = refuse
+    return asked
+
+
 async def test_what_is_published_is_not_published_again_because_another_topic_takes_nothing(bench: Bench) -> None:
     await bench.open()
     entries = [
@@ -174,12 +187,7 @@ async def test_what_is_published_is_not_published_again_because_another_topic_ta
         dead_letter(ARecord(b"b", offset=1), "triggers.payments", EVEN, DeadReason.NOT_JSON, "why"),
     ]
     await bench.store().write(flush_of(batch(*entries)), [])
-
-    async def refuse(topic: str, partition: int) -> None:
-        if topic == "push":
-            raise ConnectionError("no leader")
-
-    bench.broker.before = refuse
+    refuse_push(bench)
     for _ in range(3):
         with pytest.raises(RetryLater):
             await bench.relay.drain([EVEN])
@@ -192,19 +200,6 @@ async def test_what_is_published_is_not_published_again_because_another_topic_ta
 async def leave_dead_letter(bench: Bench, offset: int) -> None:
     entry = dead_letter(ARecord(b"b", offset=offset), "triggers.payments", EVEN, DeadReason.NOT_JSON, "why")
     await bench.store().write(flush_of(batch(entry, start=offset)), [])
-
-
-def refuse_push(bench: Bench) -> list[str]:
-    """The topics to which something was sent, or was to be."""
-    asked: list[str] = []
-
-    async def refuse(topic: str, partition: int) -> None:
-        asked.append(topic)
-        if topic == "push":
-            raise ConnectionError("no leader")
-
-    bench.broker.before = refuse
-    return asked
 
 
 async def test_many_rows_for_a_partition_that_takes_nothing_hold_up_no_row_behind_them(bench: Bench) -> None:

@@ -1,5 +1,7 @@
 """The breaker opens when most calls fail, probes one at a time, and lets the rate return by doubling."""
 
+import pytest
+
 from notify_streams.delivery.breaker import (
     FIRST_OPEN_S,
     MAX_ASKED_S,
@@ -96,22 +98,16 @@ def test_an_answer_between_them_says_that_only_some_are_throttled() -> None:
     assert breaker.state(0.0) is BreakerState.CLOSED
 
 
-def test_failures_from_before_a_probe_do_not_open_it_again() -> None:
+@pytest.mark.parametrize(
+    ("now", "state"),
+    [(FIRST_OPEN_S, BreakerState.RECOVERING), (FIRST_OPEN_S + 2 * WINDOW_S, BreakerState.CLOSED)],
+    ids=["after the probe", "when those from before are forgotten"],
+)
+def test_failures_from_before_a_probe_do_not_open_it_again(now: float, state: BreakerState) -> None:
     breaker = opened()
     breaker.succeeded(FIRST_OPEN_S)
-    for _ in range(MIN_FAILURES - 1):
-        breaker.failed(FIRST_OPEN_S)
-        assert breaker.state(FIRST_OPEN_S) is BreakerState.RECOVERING
-    breaker.failed(FIRST_OPEN_S)
-    assert breaker.state(FIRST_OPEN_S) is BreakerState.OPEN
-
-
-def test_it_opens_again_at_as_many_failures_when_those_from_before_are_forgotten() -> None:
-    breaker = opened()
-    breaker.succeeded(FIRST_OPEN_S)
-    now = FIRST_OPEN_S + 2 * WINDOW_S
     for _ in range(MIN_FAILURES):
-        assert breaker.state(now) is BreakerState.CLOSED
+        assert breaker.state(now) is state
         breaker.failed(now)
     assert breaker.state(now) is BreakerState.OPEN
 
